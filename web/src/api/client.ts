@@ -1,0 +1,144 @@
+/** Every request that a page makes: one function a resource. */
+import type {
+  Artifact,
+  Candidate,
+  Checkpoint,
+  Demo,
+  Evaluation,
+  EvaluationImage,
+  GraphDetail,
+  GraphPage,
+  Health,
+  ImportSummary,
+  Job,
+  JobEvent,
+  JobSample,
+  MetricPoint,
+  Page,
+  Pair,
+  Pairing,
+  PairingPreview,
+  Policy,
+  Reject,
+} from "./types";
+
+const ROOT = "/api/v1";
+
+/** An RFC 9457 problem, or what came instead of one. */
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    readonly title: string,
+    readonly detail: string | null,
+    readonly errors: { pointer?: string; detail?: string }[] = [],
+  ) {
+    super(detail ? `${title}: ${detail}` : title);
+  }
+}
+
+type Query = Record<string, string | number | boolean | null | undefined>;
+
+export function withQuery(path: string, query: Query = {}): string {
+  const search = new URLSearchParams();
+  for (const [key, value] of Object.entries(query)) {
+    if (value !== undefined && value !== null && value !== "") search.set(key, String(value));
+  }
+  const text = search.toString();
+  return text ? `${path}?${text}` : path;
+}
+
+async function request<T>(method: string, path: string, init: RequestInit = {}): Promise<T> {
+  let response: Response;
+  try {
+    response = await fetch(ROOT + path, { method, ...init, headers: { accept: "application/json", ...init.headers } });
+  } catch (cause) {
+    if (init.signal?.aborted) throw cause;
+    throw new ApiError(0, "The server does not answer", "Is diptych still running? The page tries again by itself.");
+  }
+  const text = await response.text();
+  const body: unknown = text ? parseJson(text) : null;
+  if (!response.ok) {
+    const problem = (body ?? {}) as { title?: string; detail?: string; errors?: { pointer?: string; detail?: string }[] };
+    throw new ApiError(response.status, problem.title ?? `Status ${response.status}`, problem.detail ?? null, problem.errors);
+  }
+  return body as T;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+const get = <T>(path: string, query?: Query, signal?: AbortSignal) => request<T>("GET", withQuery(path, query), { signal });
+const post = <T>(path: string, body: unknown, init: RequestInit = {}) =>
+  request<T>("POST", path, {
+    ...init,
+    body: JSON.stringify(body),
+    headers: { "content-type": "application/json", ...init.headers },
+  });
+
+export const health = (signal?: AbortSignal) => get<Health>("/health", {}, signal);
+
+/** Null where the server was not started by `diptych demo`. */
+export async function demo(signal?: AbortSignal): Promise<Demo | null> {
+  try {
+    return await get<Demo>("/demo", {}, signal);
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 404) return null;
+    throw error;
+  }
+}
+
+export interface GraphQuery {
+  split?: string;
+  label?: string;
+  attribute?: string;
+  relation?: string;
+  sort?: string;
+  has_candidates?: boolean;
+  limit?: number;
+  cursor?: string | null;
+}
+
+export const listGraphs = (query: GraphQuery, signal?: AbortSignal) => get<GraphPage>("/graphs", { ...query }, signal);
+export const getGraph = (id: string, signal?: AbortSignal) => get<GraphDetail>(`/graphs/${id}`, {}, signal);
+export const listCandidates = (graph: string, signal?: AbortSignal) =>
+  get<Page<Candidate>>(`/graphs/${graph}/candidates`, {}, signal);
+
+export const previewPairing = (policy: Policy, signal?: AbortSignal) =>
+  post<PairingPreview>("/pairings/preview", { policy }, { signal });
+export const freezePairing = (name: string, policy: Policy) => post<Pairing>("/pairings", { name, policy });
+export const listPairings = (signal?: AbortSignal) => get<Page<Pairing>>("/pairings", { limit: 100 }, signal);
+export const getPairing = (id: string, signal?: AbortSignal) => get<Pairing>(`/pairings/${id}`, {}, signal);
+export const listPairs = (id: string, cursor?: string | null, signal?: AbortSignal) =>
+  get<Page<Pair>>(`/pairings/${id}/pairs`, { limit: 60, cursor }, signal);
+
+export const listJobs = (signal?: AbortSignal) => get<Page<Job>>("/jobs", { limit: 100 }, signal);
+export const getJob = (id: string, signal?: AbortSignal) => get<Job>(`/jobs/${id}`, {}, signal);
+export const createJob = (spec: unknown, idempotencyKey: string) =>
+  post<Job>("/jobs", spec, { headers: { "idempotency-key": idempotencyKey } });
+export type JobAction = "pause" | "resume" | "cancel" | "save" | "sample";
+export const actOnJob = (id: string, action: JobAction) => post<Job | null>(`/jobs/${id}/${action}`, {});
+export const listJobEvents = (id: string, signal?: AbortSignal) => get<Page<JobEvent>>(`/jobs/${id}/events`, {}, signal);
+export const listMetrics = (id: string, sinceStep: number, signal?: AbortSignal) =>
+  get<Page<MetricPoint>>(`/jobs/${id}/metrics`, { since_step: sinceStep }, signal);
+export const listSamples = (id: string, signal?: AbortSignal) => get<Page<JobSample>>(`/jobs/${id}/samples`, {}, signal);
+export const listCheckpoints = (id: string, signal?: AbortSignal) =>
+  get<Page<Checkpoint>>(`/jobs/${id}/checkpoints`, {}, signal);
+export const listArtifacts = (id: string, signal?: AbortSignal) => get<Page<Artifact>>(`/jobs/${id}/artifacts`, {}, signal);
+
+export const listEvaluations = (job?: string, signal?: AbortSignal) =>
+  get<Page<Evaluation>>("/evaluations", { job_id: job }, signal);
+export const listEvaluationImages = (id: string, cursor?: string | null, signal?: AbortSignal) =>
+  get<Page<EvaluationImage>>(`/evaluations/${id}/images`, { limit: 60, cursor }, signal);
+
+export const listImports = (signal?: AbortSignal) => get<Page<ImportSummary>>("/imports", { limit: 50 }, signal);
+export const listRejects = (id: string, signal?: AbortSignal) => get<Page<Reject>>(`/imports/${id}/rejects`, { limit: 200 }, signal);
+export const importFile = (file: File) =>
+  request<ImportSummary>("POST", withQuery("/imports", { name: file.name }), {
+    body: file,
+    headers: { "content-type": file.name.endsWith(".gz") ? "application/gzip" : "application/json" },
+  });
