@@ -1,0 +1,61 @@
+//! Makes the embedded default from nothing: a tiny, complete SDXL-SG, trained on the world of shapes.
+//!
+//! Stages, each resumable and each reading only what the stages before it wrote into the model folder:
+//! 1. `vae`: AutoencoderKL on rendered scenes;
+//! 2. `text`: the BPE tokenizer and two CLIP text encoders, contrastively against an image tower;
+//! 3. `unet`: the noise predictor, conditioned on captions;
+//! 4. `scene_graph_encoder`: with everything else frozen, as LAION-SG does.
+
+mod fit;
+mod vae;
+
+use models::Result;
+use std::path::{Path, PathBuf};
+
+/// What `diptych pretrain` may be told.
+#[derive(Clone, Debug)]
+pub struct PretrainSettings {
+    /// The model folder to make.
+    pub output: PathBuf,
+    /// Seed of all parameters, scenes and noises.
+    pub seed: u64,
+    /// Share of the default number of steps of every stage; 1 for the real thing, little for tests.
+    pub scale: f64,
+}
+
+impl PretrainSettings {
+    fn steps(&self, full: usize) -> usize {
+        ((full as f64 * self.scale) as usize).max(2)
+    }
+
+    /// Where checkpoints of unfinished stages lie.
+    fn work_folder(&self) -> PathBuf {
+        self.output.join(".pretrain")
+    }
+}
+
+/// A sign of life from a stage.
+#[derive(Clone, Debug)]
+pub struct PretrainProgress {
+    /// The stage.
+    pub stage: &'static str,
+    /// Steps done.
+    pub step: usize,
+    /// Steps in all.
+    pub steps: usize,
+    /// Mean loss since the last sign of life.
+    pub loss: f64,
+    /// Seconds since the stage (or its resumed part) began.
+    pub seconds: f64,
+}
+
+/// Runs all stages that are not done yet.
+pub fn run(settings: &PretrainSettings, report: &mut dyn FnMut(&PretrainProgress)) -> Result<()> {
+    fs_err::create_dir_all(settings.work_folder())?;
+    vae::run(settings, report)?;
+    Ok(())
+}
+
+fn stage_is_done(folder: &Path) -> bool {
+    folder.join("config.json").exists()
+}

@@ -1,0 +1,173 @@
+//! What is where in a scene, which relations are told of it, and its scene graph in LAION-SG form.
+
+use super::words::{Color, Shape, Size, SpatialRelation};
+use rand::Rng;
+use rand::seq::{IndexedRandom, SliceRandom};
+use serde_json::{Value, json};
+
+/// Centres of the 3 × 3 cells, in pixels.
+const CELL_CENTRES: [f32; 3] = [11.5, 32.0, 52.5];
+/// Largest offset of an object from its cell's centre, in pixels.
+const JITTER: f32 = 1.0;
+/// A relation is told and answered only if the centres lie at least this far apart along its axis, in pixels …
+const MIN_DISTANCE: f32 = 6.0;
+/// … and that offset is this many times the offset along the other axis.
+const MIN_DOMINANCE: f32 = 1.3;
+
+/// One object of a picture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PlacedObject {
+    /// What it is.
+    pub shape: Shape,
+    /// Its fill.
+    pub color: Color,
+    /// Its size.
+    pub size: Size,
+    /// Centre, in pixels from the upper left corner.
+    pub x: f32,
+    /// Centre, in pixels from the upper left corner, growing downwards.
+    pub y: f32,
+}
+
+/// All objects of a picture; none overlap.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layout {
+    /// In the order of the scene graph's items.
+    pub objects: Vec<PlacedObject>,
+}
+
+/// A picture's layout and what its scene graph tells of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scene {
+    /// What is where.
+    pub layout: Layout,
+    /// (subject, relation, object): indices into the layout's objects.
+    pub relations: Vec<(usize, SpatialRelation, usize)>,
+}
+
+/// The relation of `subject` to `object` by their centres, if it is clear enough to be told.
+pub fn relation_between(subject: &PlacedObject, object: &PlacedObject) -> Option<SpatialRelation> {
+    relation_of_offset(object.x - subject.x, object.y - subject.y)
+}
+
+/// The relation of a subject to an object whose centre lies at this offset from the subject's, in pixels.
+pub(crate) fn relation_of_offset(dx: f32, dy: f32) -> Option<SpatialRelation> {
+    if dx.abs() >= MIN_DISTANCE && dx.abs() >= MIN_DOMINANCE * dy.abs() {
+        Some(if dx > 0.0 { SpatialRelation::LeftOf } else { SpatialRelation::RightOf })
+    } else if dy.abs() >= MIN_DISTANCE && dy.abs() >= MIN_DOMINANCE * dx.abs() {
+        Some(if dy > 0.0 { SpatialRelation::Above } else { SpatialRelation::Below })
+    } else {
+        None
+    }
+}
+
+/// Draws a scene: 1 to 4 objects in different cells, and a forest of relations over them.
+pub fn sample_scene(rng: &mut impl Rng) -> Scene {
+    let count = match rng.random_range(0..100) {
+        0..10 => 1,
+        10..55 => 2,
+        55..85 => 3,
+        _ => 4,
+    };
+    loop {
+        let layout = sample_layout(count, rng);
+        let relations = sample_relations(&layout, rng);
+        if count == 1 || !relations.is_empty() {
+            return Scene { layout, relations };
+        }
+    }
+}
+
+fn sample_layout(count: usize, rng: &mut impl Rng) -> Layout {
+    let mut cells: Vec<usize> = (0..9).collect();
+    cells.shuffle(rng);
+    let mut objects: Vec<PlacedObject> = Vec::with_capacity(count);
+    while objects.len() < count {
+        let cell = cells[objects.len()];
+        let Some((&shape, &color)) = Shape::ALL.choose(rng).zip(Color::ALL.choose(rng)) else { continue };
+        // Two things of one colour could not be told apart with certainty where they touch.
+        if objects.iter().any(|o| o.color == color) {
+            continue;
+        }
+        objects.push(PlacedObject {
+            shape,
+            color,
+            size: if rng.random_bool(0.5) { Size::Small } else { Size::Large },
+            x: CELL_CENTRES[cell % 3] + rng.random_range(-JITTER..=JITTER),
+            y: CELL_CENTRES[cell / 3] + rng.random_range(-JITTER..=JITTER),
+        });
+    }
+    Layout { objects }
+}
+
+/// Up to one relation fewer than there are objects, without a cycle, each clear in the layout.
+fn sample_relations(layout: &Layout, rng: &mut impl Rng) -> Vec<(usize, SpatialRelation, usize)> {
+    let count = layout.objects.len();
+    let mut pairs: Vec<(usize, usize)> =
+        (0..count).flat_map(|a| (0..count).filter(move |&b| a != b).map(move |b| (a, b))).collect();
+    pairs.shuffle(rng);
+    let mut component: Vec<usize> = (0..count).collect();
+    let mut relations = Vec::new();
+    for (subject, object) in pairs {
+        if component[subject] == component[object] {
+            continue;
+        }
+        if let Some(relation) = relation_between(&layout.objects[subject], &layout.objects[object]) {
+            relations.push((subject, relation, object));
+            let (from, to) = (component[object], component[subject]);
+            component.iter_mut().filter(|c| **c == from).for_each(|c| *c = to);
+        }
+    }
+    relations
+}
+
+impl PlacedObject {
+    /// Size and colour, as the attributes of a scene graph's item.
+    pub fn attributes(&self) -> [&'static str; 2] {
+        [self.size.word(), self.color.word()]
+    }
+
+    /// "large red circle".
+    pub fn phrase(&self) -> String {
+        format!("{} {} {}", self.size.word(), self.color.word(), self.shape.word())
+    }
+}
+
+impl Scene {
+    /// A caption in plain words: "a large red circle left of a small blue square; a small cyan star".
+    pub fn caption(&self) -> String {
+        let objects = &self.layout.objects;
+        let mut parts: Vec<String> = self
+            .relations
+            .iter()
+            .map(|&(s, relation, o)| format!("a {} {} a {}", objects[s].phrase(), relation.word(), objects[o].phrase()))
+            .collect();
+        parts.extend(
+            (0..objects.len())
+                .filter(|i| self.relations.iter().all(|(s, _, o)| s != i && o != i))
+                .map(|i| format!("a {}", objects[i].phrase())),
+        );
+        parts.join("; ")
+    }
+
+    /// One record of a LAION-SG file.
+    pub fn to_laion_sg(&self, img_id: &str) -> Value {
+        let items: Vec<Value> = self
+            .layout
+            .objects
+            .iter()
+            .enumerate()
+            .map(|(i, o)| json!({"item_id": i, "label": o.shape.word(), "attributes": o.attributes(), "global_item_id": i}))
+            .collect();
+        let relations: Vec<Value> = self
+            .relations
+            .iter()
+            .enumerate()
+            .map(|(i, (s, relation, o))| json!({"triple_id": i, "item1": s, "relation": relation.word(), "item2": o}))
+            .collect();
+        json!({
+            "img_id": img_id, "name": format!("{img_id}.png"), "caption_ori": self.caption(),
+            "items": items, "relations": relations,
+        })
+    }
+}

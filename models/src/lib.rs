@@ -1,0 +1,18 @@
+//! Networks and their training: tensors in, tensors out.
+//!
+//! Invariants: nothing here knows a database, HTTP or async. Names are those of diffusers and transformers, for types,
+//! fields and weights. Every network is trainable through [`ops`]; candle's fused operators, which drop gradients
+//! without a word, are disallowed by lint.
+
+pub mod error;
+pub mod layers;
+pub mod linear;
+pub mod ops;
+mod resnet;
+pub mod tokenizer;
+pub mod trainer;
+pub mod unet;
+pub mod vae;
+pub mod weights;
+
+pub use error::{Error, Result};

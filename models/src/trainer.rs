@@ -1,0 +1,5 @@
+//! Training: the optimizer, data-parallel gradients, learning-rate schedules.
+
+pub mod data_parallel;
+pub mod learning_rate;
+pub mod optimizer;

@@ -1,0 +1,93 @@
+//! Data-parallel gradients: shards of a batch on threads of their own, added up in the order of the shards.
+//!
+//! Every operator runs single-threaded inside a shard, so the result depends on how the batch was cut,
+//! never on how many threads there are.
+
+use super::optimizer::Gradients;
+use crate::weights::VarMap;
+use crate::{Result, ops};
+use candle_core::Tensor;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Threads to use: `DIPTYCH_THREADS`, else one a core.
+pub fn num_threads() -> usize {
+    std::env::var("DIPTYCH_THREADS")
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .filter(|&threads| threads > 0)
+        .unwrap_or_else(num_cpus::get)
+}
+
+/// Applies `work` to every item on up to [`num_threads`] threads; results in the order of the items.
+///
+/// The first error, by the order of the items, is returned.
+pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<Option<Result<R>>>> = Mutex::new(items.iter().map(|_| None).collect());
+    std::thread::scope(|scope| {
+        for _ in 0..num_threads().min(items.len()) {
+            scope.spawn(|| {
+                ops::with_threads(1, || {
+                    loop {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(item) = items.get(index) else { break };
+                        let result = work(item);
+                        if let Some(slot) = results.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
+                            *slot = Some(result);
+                        }
+                    }
+                });
+            });
+        }
+    });
+    results
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+        .into_iter()
+        .map(|result| result.unwrap_or_else(|| Err(crate::Error::Training("a worker thread ended early".to_owned()))))
+        .collect()
+}
+
+/// The gradients of one shard's loss, by parameter; parameters that it does not touch are left out.
+pub fn gradients_of(vars: &VarMap, loss: &Tensor) -> Result<Gradients> {
+    let store = loss.backward()?;
+    vars.iter()
+        .filter_map(|(name, var)| store.get(var.as_tensor()).map(|gradient| (name, gradient)))
+        .map(|(name, gradient)| Ok((name.clone(), gradient.flatten_all()?.to_vec1::<f32>()?)))
+        .collect()
+}
+
+/// Adds `part` to `sum`.
+pub fn add_gradients(sum: &mut Gradients, part: Gradients) {
+    for (name, values) in part {
+        match sum.get_mut(&name) {
+            Some(total) => total.iter_mut().zip(&values).for_each(|(t, v)| *t += v),
+            None => {
+                sum.insert(name, values);
+            }
+        }
+    }
+}
+
+/// Sum over the shards of the gradients of their losses, and what each shard reports beside its loss.
+///
+/// `loss` returns a scalar that is already weighted by the shard's share of the batch.
+pub fn accumulate<T: Sync, R: Send>(
+    vars: &VarMap,
+    shards: &[T],
+    loss: impl Fn(&T) -> Result<(Tensor, R)> + Sync,
+) -> Result<(Gradients, Vec<R>)> {
+    let parts = map(shards, |shard| {
+        let (loss, report) = loss(shard)?;
+        Ok((gradients_of(vars, &loss)?, report))
+    })?;
+    let mut sum = Gradients::new();
+    let mut reports = Vec::with_capacity(parts.len());
+    for (part, report) in parts {
+        add_gradients(&mut sum, part);
+        reports.push(report);
+    }
+    Ok((sum, reports))
+}

@@ -1,0 +1,168 @@
+//! UNet2DConditionModel: the noise predictor of SD1.5 and SDXL.
+//!
+//! Source: diffusers `models/unets/unet_2d_condition.py`; Podell et al. 2023 (SDXL), Rombach et al. 2022.
+//! b batch · c latent channels · h, w latent height, width · s tokens · d width of the conditioning ·
+//! p width of the pooled conditioning · e width of the time embedding
+
+mod blocks;
+mod config;
+mod embeddings;
+mod transformer;
+
+pub use config::{PerBlock, UNet2DConditionConfig};
+
+use crate::layers::{Conv2d, GroupNorm};
+use crate::ops;
+use crate::{Error, Result};
+use blocks::{DownBlock, MidBlock, UpBlock};
+use candle_core::Tensor;
+use candle_nn::VarBuilder;
+use embeddings::{TimestepEmbedding, sinusoidal};
+
+/// SDXL's added conditioning.
+#[derive(Clone, Debug)]
+pub struct AddedConditioning {
+    /// Pooled text embedding, `[b, p]`.
+    pub text_embeds: Tensor,
+    /// Original height, width, crop top, left, target height, width, in pixels: `[b, 6]`.
+    pub time_ids: Tensor,
+}
+
+/// The network.
+#[derive(Clone, Debug)]
+pub struct UNet2DConditionModel {
+    config: UNet2DConditionConfig,
+    conv_in: Conv2d,
+    time_embedding: TimestepEmbedding,
+    add_embedding: Option<TimestepEmbedding>,
+    down_blocks: Vec<DownBlock>,
+    mid_block: MidBlock,
+    up_blocks: Vec<UpBlock>,
+    conv_norm_out: GroupNorm,
+    conv_out: Conv2d,
+}
+
+impl UNet2DConditionModel {
+    /// Reads the parameters; an error names the first that is missing or of the wrong shape.
+    pub fn load(vb: &VarBuilder, config: &UNet2DConditionConfig) -> Result<Self> {
+        config.check()?;
+        let channels = &config.block_out_channels;
+        let levels = channels.len();
+        let (first, last) = (channels[0], channels[levels - 1]);
+        let time_embed_dim = config.time_embed_dim();
+
+        let mut down_blocks = Vec::with_capacity(levels);
+        let mut in_channels = first;
+        for (i, &out_channels) in channels.iter().enumerate() {
+            let downsamples = i + 1 < levels;
+            down_blocks.push(DownBlock::load(&vb.pp("down_blocks").pp(i), config, i, in_channels, out_channels, downsamples)?);
+            in_channels = out_channels;
+        }
+
+        let mut up_blocks = Vec::with_capacity(levels);
+        let mut previous = last;
+        for i in 0..levels {
+            let level = levels - 1 - i;
+            let skip_in = channels[level.saturating_sub(1)];
+            let upsamples = i + 1 < levels;
+            up_blocks.push(UpBlock::load(
+                &vb.pp("up_blocks").pp(i),
+                config,
+                level,
+                skip_in,
+                previous,
+                channels[level],
+                upsamples,
+            )?);
+            previous = channels[level];
+        }
+
+        Ok(Self {
+            conv_in: Conv2d::load(&vb.pp("conv_in"), config.in_channels, first, 3)?,
+            time_embedding: TimestepEmbedding::load(&vb.pp("time_embedding"), first, time_embed_dim)?,
+            add_embedding: config
+                .added_embedding_width()
+                .map(|width| TimestepEmbedding::load(&vb.pp("add_embedding"), width, time_embed_dim))
+                .transpose()?,
+            down_blocks,
+            mid_block: MidBlock::load(&vb.pp("mid_block"), config, last)?,
+            up_blocks,
+            conv_norm_out: GroupNorm::load(&vb.pp("conv_norm_out"), first, config.norm_num_groups, config.norm_eps)?,
+            conv_out: Conv2d::load(&vb.pp("conv_out"), first, config.out_channels, 3)?,
+            config: config.clone(),
+        })
+    }
+
+    /// The configuration that it was built from.
+    pub fn config(&self) -> &UNet2DConditionConfig {
+        &self.config
+    }
+
+    /// Predicts the noise (or velocity) in noisy latents.
+    ///
+    /// `sample [b, c, h, w]`, `timestep [b]` (any number type), `encoder_hidden_states [b, s, d]` →
+    /// `[b, c, h, w]`. `added` is needed exactly where the configuration asks for `text_time`.
+    pub fn forward(
+        &self,
+        sample: &Tensor,
+        timestep: &Tensor,
+        encoder_hidden_states: &Tensor,
+        added: Option<&AddedConditioning>,
+    ) -> Result<Tensor> {
+        let (_, _, h, w) = sample.dims4()?;
+        let multiple = 1 << (self.down_blocks.len() - 1);
+        if !h.is_multiple_of(multiple) || !w.is_multiple_of(multiple) {
+            return Err(Error::Invalid(format!("latents of {h} × {w}: both sides must be multiples of {multiple}")));
+        }
+
+        // 1. time
+        let embedding = self.time_embedding(sample, timestep, added)?; // [b, e]
+        let embedding = ops::silu(&embedding)?;
+
+        // 2. pre-process
+        let mut x = self.conv_in.forward(sample)?;
+
+        // 3. down
+        let mut skips = vec![x.clone()];
+        for block in &self.down_blocks {
+            x = block.forward(&x, &embedding, encoder_hidden_states, &mut skips)?;
+        }
+
+        // 4. mid
+        x = self.mid_block.forward(&x, &embedding, encoder_hidden_states)?;
+
+        // 5. up
+        for block in &self.up_blocks {
+            x = block.forward(&x, &embedding, encoder_hidden_states, &mut skips)?;
+        }
+
+        // 6. post-process
+        self.conv_out.forward(&self.conv_norm_out.forward_silu(&x)?)
+    }
+
+    fn time_embedding(&self, sample: &Tensor, timestep: &Tensor, added: Option<&AddedConditioning>) -> Result<Tensor> {
+        let width = self.config.block_out_channels[0];
+        let frequencies = sinusoidal(timestep, width, self.config.flip_sin_to_cos, self.config.freq_shift)?;
+        let embedding = self.time_embedding.forward(&frequencies.to_dtype(sample.dtype())?)?;
+        match (&self.add_embedding, added) {
+            (None, _) => Ok(embedding),
+            (Some(_), None) => Err(Error::Invalid(
+                "this UNet needs `text_embeds` and `time_ids` (addition_embed_type is `text_time`)".to_owned(),
+            )),
+            (Some(network), Some(added)) => {
+                let (b, ids) = added.time_ids.dims2()?;
+                let width = self.config.addition_time_embed_dim.unwrap_or_default();
+                let ids_embedding = sinusoidal(
+                    &added.time_ids.flatten_all()?,
+                    width,
+                    self.config.flip_sin_to_cos,
+                    self.config.freq_shift,
+                )?
+                .reshape((b, ids * width))?
+                .to_dtype(sample.dtype())?;
+                let both = Tensor::cat(&[&added.text_embeds, &ids_embedding], 1)?;
+                Ok((embedding + network.forward(&both)?)?)
+            }
+        }
+    }
+}

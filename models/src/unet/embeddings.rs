@@ -1,0 +1,43 @@
+//! Timestep embeddings.
+//!
+//! Source: diffusers `models/embeddings.py`, `get_timestep_embedding` and `TimestepEmbedding`.
+
+use crate::Result;
+use crate::linear::Linear;
+use crate::ops;
+use candle_core::{DType, Tensor};
+use candle_nn::VarBuilder;
+
+/// Sines and cosines of `values [n]` at `width / 2` frequencies: `[n, width]` in f32.
+pub(super) fn sinusoidal(values: &Tensor, width: usize, flip_sin_to_cos: bool, freq_shift: f64) -> Result<Tensor> {
+    let half = width / 2;
+    let device = values.device();
+    let frequencies: Vec<f32> = (0..half)
+        .map(|i| (-(10_000f64.ln()) * i as f64 / (half as f64 - freq_shift)).exp() as f32)
+        .collect();
+    let frequencies = Tensor::from_vec(frequencies, (1, half), device)?;
+    let angles = values.to_dtype(DType::F32)?.unsqueeze(1)?.broadcast_mul(&frequencies)?;
+    let (sin, cos) = (angles.sin()?, angles.cos()?);
+    Ok(if flip_sin_to_cos { Tensor::cat(&[cos, sin], 1)? } else { Tensor::cat(&[sin, cos], 1)? })
+}
+
+/// Linear, SiLU, linear.
+#[derive(Clone, Debug)]
+pub(super) struct TimestepEmbedding {
+    linear_1: Linear,
+    linear_2: Linear,
+}
+
+impl TimestepEmbedding {
+    pub(super) fn load(vb: &VarBuilder, in_width: usize, out_width: usize) -> Result<Self> {
+        Ok(Self {
+            linear_1: Linear::load(vb.pp("linear_1"), in_width, out_width, true)?,
+            linear_2: Linear::load(vb.pp("linear_2"), out_width, out_width, true)?,
+        })
+    }
+
+    /// `[b, in]` → `[b, out]`.
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.linear_2.forward(&ops::silu(&self.linear_1.forward(x)?)?)
+    }
+}
