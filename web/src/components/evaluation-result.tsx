@@ -1,0 +1,136 @@
+/** What an evaluation found: base against trained, by kind of question, picture by picture. */
+import { useState } from "preact/hooks";
+import { Link } from "wouter-preact";
+import { listEvaluationImages } from "../api/client";
+import { useResource } from "../api/resource";
+import type { Evaluation, EvaluationResult, QuestionKind } from "../api/types";
+import { formatCount, formatDelta, formatPercent, formatScore, formatScore3, humanize } from "../format";
+import { Bar, Picture, Segmented, Skeleton } from "./basics";
+import { Intervals } from "./interval";
+
+const KINDS: QuestionKind[] = ["entity", "attribute", "relation"];
+
+export function verdictOf(result: EvaluationResult): { text: string; tone: "winner" | "loser" | "warn" } {
+  const [low, high] = result.delta_ci95;
+  if (low > 0) return { text: "Better than the base: the interval lies above zero", tone: "winner" };
+  if (high < 0) return { text: "Worse than the base: the interval lies below zero", tone: "loser" };
+  return { text: "No clear difference: the interval holds zero", tone: "warn" };
+}
+
+export function EvaluationFigures({ result }: { result: EvaluationResult }) {
+  const verdict = verdictOf(result);
+  return (
+    <div class="evaluation">
+      <div class="evaluation-main">
+        <div class="evaluation-scores">
+          <div>
+            <span class="figure-label">Base</span>
+            <span class="figure tabular">{formatScore3(result.base_score)}</span>
+          </div>
+          <div>
+            <span class="figure-label">Trained</span>
+            <span class="figure tabular" style={{ color: "var(--trained)" }} data-testid="trained-score">
+              {formatScore3(result.trained_score)}
+            </span>
+          </div>
+          <div>
+            <span class="figure-label">Difference</span>
+            <span class="figure tabular" style={{ color: `var(--${verdict.tone})` }} data-testid="delta">
+              {formatDelta(result.delta)}
+            </span>
+          </div>
+        </div>
+        <p class={`chip chip-${verdict.tone}`}>{verdict.text}</p>
+        <p class="quiet small tabular">
+          95 % interval {formatDelta(result.delta_ci95[0])} to {formatDelta(result.delta_ci95[1])} · standard error{" "}
+          {formatScore3(result.delta_se)} · wins {formatPercent(result.win_rate)} · {formatCount(result.evaluated_graphs)} held-out graphs,{" "}
+          {formatCount(result.evaluated_images)} images, the same seeds for both
+        </p>
+      </div>
+      <div class="evaluation-kinds">
+        {KINDS.filter((kind) => result.by_kind[kind]).map((kind) => {
+          const part = result.by_kind[kind];
+          if (!part) return null;
+          return (
+            <div key={kind} class="kind-row">
+              <span class="kind-name">{humanize(kind)}</span>
+              <div class="kind-bars">
+                <Bar value={part.base_score} tone="base" />
+                <Bar value={part.trained_score} tone="trained" />
+              </div>
+              <span class="kind-values tabular small">
+                <span class="faint">{formatScore3(part.base_score)}</span>
+                <span>{formatScore3(part.trained_score)}</span>
+              </span>
+            </div>
+          );
+        })}
+        <Intervals
+          rows={[
+            { name: "all", delta: result.delta, low: result.delta_ci95[0], high: result.delta_ci95[1], tone: "trained" },
+            ...KINDS.flatMap((kind) => {
+              const part = result.by_kind[kind];
+              return part?.delta_ci95
+                ? [{ name: kind, delta: part.delta, low: part.delta_ci95[0], high: part.delta_ci95[1], tone: kind }]
+                : [];
+            }),
+          ]}
+        />
+      </div>
+    </div>
+  );
+}
+
+export function EvaluationImages({ evaluation, count = 12 }: { evaluation: Evaluation; count?: number }) {
+  const [which, setWhich] = useState<"better" | "worse" | "all">("better");
+  const images = useResource(`evaluation-images/${evaluation.id}/${evaluation.state}`, (signal) =>
+    listEvaluationImages(evaluation.id, null, signal),
+  );
+  const items = [...(images.value?.items ?? [])];
+  if (which === "better") items.sort((a, b) => b.trained.score - b.base.score - (a.trained.score - a.base.score));
+  if (which === "worse") items.sort((a, b) => a.trained.score - a.base.score - (b.trained.score - b.base.score));
+  return (
+    <div class="stack stack-s">
+      <div class="row spread row-wrap">
+        <span class="quiet small">The same graph and the same noise, before and after training</span>
+        <Segmented
+          label="Which pictures"
+          value={which}
+          onChange={setWhich}
+          options={[
+            { value: "better", label: "Most gained" },
+            { value: "worse", label: "Most lost" },
+            { value: "all", label: "As they come" },
+          ]}
+        />
+      </div>
+      <div class="diptych-grid">
+        {images.loading && !images.value && Array.from({ length: count }, (_, i) => <Skeleton key={i} height={150} />)}
+        {items.slice(0, count).map((item) => {
+          const delta = item.trained.score - item.base.score;
+          return (
+            <Link key={`${item.graph_id}/${item.index}`} href={`/graphs/${item.graph_id}`} class="diptych">
+              <div class="diptych-pictures">
+                <Picture src={item.base.image_url} alt={`Base: ${item.caption ?? "held-out graph"}`} badge={<span class="badge">base</span>} />
+                <Picture
+                  src={item.trained.image_url}
+                  alt={`Trained: ${item.caption ?? "held-out graph"}`}
+                  badge={<span class="badge">trained</span>}
+                />
+              </div>
+              <div class="row spread small tabular">
+                <span class="truncate quiet">
+                  {formatScore(item.base.score)} → {formatScore(item.trained.score)}
+                </span>
+                <span style={{ color: delta > 0 ? "var(--winner)" : delta < 0 ? "var(--loser)" : "var(--ink-3)", fontWeight: 600 }}>
+                  {formatDelta(delta, 2)}
+                </span>
+              </div>
+              {item.caption && <div class="small faint truncate">{item.caption}</div>}
+            </Link>
+          );
+        })}
+      </div>
+    </div>
+  );
+}
