@@ -1,0 +1,269 @@
+/** One graph: drawn, asked about, answered; hovering any part lights up what belongs to it. */
+import { useMemo, useState } from "preact/hooks";
+import { Link } from "wouter-preact";
+import * as api from "../api/client";
+import { useResource } from "../api/resource";
+import type { Candidate } from "../api/types";
+import { Bar, Empty, ErrorNotice, Panel, Picture, Skeleton } from "../components/basics";
+import { GraphView } from "../components/graph-view";
+import { Icon } from "../components/icon";
+import { QuestionMatrix } from "../components/question-matrix";
+import { formatScore, formatScore3, humanize, metricLabel, shortHash } from "../format";
+import { usePageTitle } from "../page-title";
+import { litBy, readTarget, type Focus } from "../question-tree";
+import { bestAndWorst } from "../ranking";
+
+const METRICS = ["dpg", "attribute", "spatial", "three_in_one"];
+
+function CandidateCard({ candidate, tone }: { candidate: Candidate; tone: "winner" | "loser" | undefined }) {
+  const [open, setOpen] = useState(false);
+  const { generation } = candidate;
+  const answerer = candidate.answers.find((answer) => answer.answerer);
+  return (
+    <article class="candidate" aria-label={`Candidate ${candidate.index + 1}`}>
+      <Picture
+        src={candidate.image_url}
+        alt={`Candidate ${candidate.index + 1}`}
+        tone={tone}
+        lazy={false}
+        badge={<span class={`badge ${tone ?? ""}`}>{tone ? (tone === "winner" ? "best" : "worst") : `#${candidate.index + 1}`}</span>}
+      />
+      <dl class="score-list">
+        {METRICS.filter((name) => candidate.scores?.[name] != null).map((name) => (
+          <div key={name} class="score-row">
+            <dt>{metricLabel(name)}</dt>
+            <dd>
+              <Bar value={candidate.scores?.[name]} tone={name === "dpg" ? (tone ?? "accent") : "base"} />
+              <span class="tabular">{formatScore(candidate.scores?.[name])}</span>
+            </dd>
+          </div>
+        ))}
+        {!candidate.scores && <span class="faint small">not scored yet</span>}
+      </dl>
+      <button type="button" class="button button-quiet button-small provenance-toggle" aria-expanded={open} onClick={() => setOpen(!open)}>
+        <Icon name={open ? "down" : "right"} size={12} /> Provenance
+      </button>
+      {open && (
+        <dl class="facts">
+          <dt>Seed</dt>
+          <dd class="mono">{String(candidate.seed)}</dd>
+          <dt>Model</dt>
+          <dd class="mono" title={generation?.model_hash}>
+            {shortHash(generation?.model_hash, 12)}
+          </dd>
+          <dt>Sampler</dt>
+          <dd>
+            {generation?.sampler}, {generation?.num_inference_steps} steps
+          </dd>
+          <dt>Guidance</dt>
+          <dd>{generation?.guidance_scale}</dd>
+          {answerer && (
+            <>
+              <dt>Answered by</dt>
+              <dd>
+                {answerer.answerer} {answerer.answerer_version ?? ""}
+              </dd>
+            </>
+          )}
+        </dl>
+      )}
+    </article>
+  );
+}
+
+export function GraphPage({ id }: { id: string }) {
+  const graph = useResource(`graph/${id}`, (signal) => api.getGraph(id, signal));
+  const candidates = useResource(`graph/${id}/candidates`, (signal) => api.listCandidates(id, signal), {
+    // A graph whose candidates are still being made or scored fills while one looks at it.
+    poll: (page) => (page?.items.length && page.items.every((candidate) => candidate.scores) ? null : 2500),
+  });
+  const [focus, setFocus] = useState<Focus | null>(null);
+  usePageTitle(graph.value?.caption || graph.value?.img_id || "Graph");
+
+  const value = graph.value;
+  const items = candidates.value?.items ?? [];
+  const lit = useMemo(
+    () => (focus && value ? litBy(focus, value.questions, value.relations) : null),
+    [focus, value],
+  );
+  const ranking = bestAndWorst(items, "dpg");
+  const focused = useMemo(() => {
+    if (!value || !lit) return null;
+    const ids = [...lit.questions];
+    return value.questions.filter((question) => ids.includes(question.question_id));
+  }, [value, lit]);
+
+  if (graph.error && !value) {
+    return (
+      <>
+        <ErrorNotice error={graph.error} what="This graph could not be shown." />
+        <Link href="/graphs" class="link">
+          To all graphs
+        </Link>
+      </>
+    );
+  }
+  const height = value && value.objects.length > 10 ? 560 : 400;
+
+  return (
+    <>
+      <div class="page-head">
+        <div class="grow">
+          <Link href="/graphs" class="crumb">
+            <Icon name="left" size={12} /> Graphs
+          </Link>
+          <h1>{value ? value.caption || value.img_id : <Skeleton height={24} width={360} />}</h1>
+          {value && (
+            <p class="row row-wrap small">
+              <span class="mono">{value.img_id}</span>
+              <span class="chip">{humanize(value.split)}</span>
+              <span>
+                {value.num_objects} {value.num_objects === 1 ? "object" : "objects"}, {value.num_relations}{" "}
+                {value.num_relations === 1 ? "relation" : "relations"}, {value.questions.length} questions
+              </span>
+            </p>
+          )}
+        </div>
+      </div>
+
+      <div class="graph-layout">
+        <Panel
+          title="Scene graph"
+          flush
+          extra={<span class="small faint">hover or tab to a part; drag to move, Ctrl + wheel to zoom</span>}
+          label="Scene graph"
+        >
+          {value ? (
+            <GraphView objects={value.objects} relations={value.relations} lit={lit} onFocus={setFocus} height={height} />
+          ) : (
+            <Skeleton height={height} />
+          )}
+        </Panel>
+        <Panel title="Candidates" label="Candidates">
+          {candidates.error && !candidates.value && <ErrorNotice error={candidates.error} what="The candidates could not be loaded." />}
+          {candidates.value && items.length === 0 ? (
+            <Empty icon="pairs" title="No candidates yet">
+              <p>
+                Generate four for this graph: <code>POST /api/v1/generations</code> with its id, or <code>diptych generate</code>.
+              </p>
+            </Empty>
+          ) : (
+            <div class="candidate-grid">
+              {!candidates.value && !candidates.error && [0, 1, 2, 3].map((index) => <Skeleton key={index} height={260} />)}
+              {items.map((candidate) => (
+                <CandidateCard
+                  key={candidate.id}
+                  candidate={candidate}
+                  tone={candidate.id === ranking.best ? "winner" : candidate.id === ranking.worst ? "loser" : undefined}
+                />
+              ))}
+            </div>
+          )}
+        </Panel>
+      </div>
+
+      <Panel
+        title="Questions and answers"
+        extra={
+          <span class="small faint truncate" aria-live="polite">
+            {focused && focused.length > 0 ? focused.map((question) => question.text).slice(0, 2).join("  ") : "a child counts only where its parent holds"}
+          </span>
+        }
+        flush
+        label="Questions and answers"
+      >
+        {value ? (
+          value.questions.length > 0 ? (
+            <QuestionMatrix
+              questions={value.questions}
+              candidates={items}
+              best={ranking.best}
+              worst={ranking.worst}
+              lit={lit}
+              onFocus={setFocus}
+            />
+          ) : (
+            <Empty icon="question" title="No questions yet">
+              <p>They are derived from the graph when its candidates are scored.</p>
+            </Empty>
+          )
+        ) : (
+          <Skeleton height={220} />
+        )}
+      </Panel>
+
+      {value && (
+        <div class="graph-layout even">
+          <Panel title="Objects" flush label="Objects">
+            <div class="table-scroll">
+              <table class="table">
+                <thead>
+                  <tr>
+                    <th scope="col">Object</th>
+                    <th scope="col">Attributes</th>
+                    <th scope="col" class="number">
+                      Kept
+                    </th>
+                  </tr>
+                </thead>
+                <tbody>
+                  {value.objects.map((object) => (
+                    <tr
+                      key={object.position}
+                      class={lit?.objects.has(object.position) ? "lit" : ""}
+                      onPointerEnter={() => setFocus({ object: object.position })}
+                      onPointerLeave={() => setFocus(null)}
+                    >
+                      <td>{object.label}</td>
+                      <td class="quiet">{object.attributes.join(", ") || "–"}</td>
+                      <td class="number">{objectShare(object.position, value.questions, items)}</td>
+                    </tr>
+                  ))}
+                </tbody>
+              </table>
+            </div>
+          </Panel>
+          {value.lint.length > 0 ? (
+            <Panel title="Findings" label="Findings">
+              <ul class="stack stack-s">
+                {value.lint.map((finding) => (
+                  <li key={`${finding.code}${finding.pointer}`} class="row">
+                    <span class={`chip ${finding.severity === "error" ? "chip-loser" : "chip-warn"}`}>{finding.severity}</span>
+                    <span>
+                      {finding.message} <code class="faint">{finding.pointer}</code>
+                    </span>
+                  </li>
+                ))}
+              </ul>
+            </Panel>
+          ) : (
+            <Panel title="As it came" label="Document">
+              <details>
+                <summary class="link">LAION-SG document</summary>
+                <pre class="document">{JSON.stringify(value.document, null, 2)}</pre>
+              </details>
+              <p class="small faint" style={{ marginTop: 8 }}>
+                Lint found nothing wrong with this graph.
+              </p>
+            </Panel>
+          )}
+        </div>
+      )}
+    </>
+  );
+}
+
+/** Share of the questions about an object that were answered yes, over all candidates. */
+function objectShare(position: number, questions: { question_id: number; target: unknown }[], candidates: Candidate[]): string {
+  const ids = new Set(
+    questions
+      .filter((question) => {
+        const target = readTarget(question.target);
+        return target !== null && target.kind !== "relation" && target.object === position;
+      })
+      .map((question) => question.question_id),
+  );
+  const answers = candidates.flatMap((candidate) => candidate.answers.filter((answer) => ids.has(answer.question_id)));
+  if (answers.length === 0) return "–";
+  return formatScore3(answers.filter((answer) => answer.answer === "yes").length / answers.length);
+}

@@ -1,0 +1,270 @@
+/** The pairing workbench: a policy, and the pairs that follow from it while it is changed. */
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { Link, useLocation } from "wouter-preact";
+import { useAddress } from "../address";
+import * as api from "../api/client";
+import { useResource } from "../api/resource";
+import type { Pair, Policy, SelectRule } from "../api/types";
+import { Empty, ErrorNotice, Panel, Picture, Skeleton } from "../components/basics";
+import { Histogram } from "../components/histogram";
+import { Icon } from "../components/icon";
+import { formatAgo, formatCount, formatScore, formatScore3, metricLabel, shortHash } from "../format";
+import { usePageTitle } from "../page-title";
+
+const METRICS = ["dpg", "attribute", "spatial", "three_in_one"];
+const DEFAULT_WEIGHTS: Record<string, number> = { dpg: 1, attribute: 0, spatial: 0, three_in_one: 0 };
+const DEFAULT_MARGIN = 0.1;
+
+const SELECTS: { value: SelectRule; label: string; help: string }[] = [
+  { value: "best_worst", label: "Best and worst", help: "one pair a graph: the clearest lesson" },
+  { value: "best_rest", label: "Best and each other", help: "up to three pairs a graph" },
+  { value: "all_above_margin", label: "All above the margin", help: "every pair that differs enough" },
+  { value: "random", label: "One at random", help: "one pair a graph, drawn by a seed" },
+];
+
+export function policyFrom(address: Record<string, string>): Policy {
+  const weights = Object.fromEntries(
+    METRICS.map((name) => {
+      const value = Number(address[name]);
+      return [name, address[name] !== undefined && Number.isFinite(value) ? value : (DEFAULT_WEIGHTS[name] ?? 0)];
+    }),
+  );
+  const margin = address.margin !== undefined && Number.isFinite(Number(address.margin)) ? Number(address.margin) : DEFAULT_MARGIN;
+  const select = SELECTS.find(({ value }) => value === address.select)?.value ?? "best_worst";
+  return { weights, margin, select };
+}
+
+/** What is sent: metrics without weight are left out, as they say nothing. */
+const effective = (policy: Policy): Policy => ({
+  ...policy,
+  weights: Object.fromEntries(Object.entries(policy.weights).filter(([, weight]) => weight > 0)),
+});
+
+export function PairTile({ pair, href }: { pair: Pair; href: string }) {
+  return (
+    <Link href={href} class="diptych">
+      <div class="diptych-pictures">
+        <Picture src={pair.winner.image_url} alt="Winner" tone="winner" badge={<span class="badge winner">{formatScore(pair.winner.score)}</span>} />
+        <Picture src={pair.loser.image_url} alt="Loser" tone="loser" badge={<span class="badge loser">{formatScore(pair.loser.score)}</span>} />
+      </div>
+      <div class="row spread small">
+        <span class="truncate quiet">{pair.differing_questions?.[0]?.text ?? pair.caption ?? " "}</span>
+        <span class="tabular nowrap faint">Δ {formatScore(pair.margin)}</span>
+      </div>
+    </Link>
+  );
+}
+
+function useDebounced<T>(value: T, milliseconds: number): T {
+  const [settled, setSettled] = useState(value);
+  const key = JSON.stringify(value);
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(value), milliseconds);
+    return () => clearTimeout(timer);
+  }, [key]);
+  return settled;
+}
+
+export function PairsPage() {
+  usePageTitle("Pairs");
+  const [address, change] = useAddress();
+  const [, navigate] = useLocation();
+  const policy = useMemo(() => policyFrom(address), [JSON.stringify(address)]);
+  const sent = useDebounced(effective(policy), 90);
+  const weighted = Object.keys(sent.weights).length > 0;
+  const preview = useResource(
+    weighted ? `preview/${JSON.stringify(sent)}` : null,
+    (signal) => api.previewPairing(sent, signal),
+    { keep: true },
+  );
+  const pairings = useResource("pairings", api.listPairings, { keep: true });
+  const [name, setName] = useState("");
+  const [busy, setBusy] = useState(false);
+  const [failure, setFailure] = useState<Error | null>(null);
+  const value = preview.value;
+
+  const freeze = async (event: Event) => {
+    event.preventDefault();
+    setBusy(true);
+    setFailure(null);
+    try {
+      const pairing = await api.freezePairing(name || `${policy.select.replaceAll("_", "-")} ${policy.margin}`, effective(policy));
+      navigate(`/pairings/${pairing.id}`);
+    } catch (error) {
+      setFailure(error as Error);
+      setBusy(false);
+    }
+  };
+
+  return (
+    <>
+      <div class="page-head">
+        <div>
+          <h1>Pairs</h1>
+          <p>Winners and losers follow from the scores by this policy. Freeze it to train on exactly these pairs.</p>
+        </div>
+      </div>
+      <div class="workbench">
+        <div class="stack">
+          <Panel title="Policy" label="Policy">
+            <div class="stack">
+              <div class="stack stack-s">
+                <h3>Weight of each score</h3>
+                {METRICS.map((metric) => (
+                  <label key={metric} class="slider">
+                    <span>{metricLabel(metric)}</span>
+                    <input
+                      type="range"
+                      class="range"
+                      min="0"
+                      max="1"
+                      step="0.05"
+                      value={policy.weights[metric]}
+                      onInput={(event) => change({ [metric]: event.currentTarget.value })}
+                    />
+                    <output class="tabular">{formatScore(policy.weights[metric])}</output>
+                  </label>
+                ))}
+                {!weighted && <p class="small" style={{ color: "var(--loser)" }}>Give at least one score a weight.</p>}
+              </div>
+              <div class="stack stack-s">
+                <h3>Least margin</h3>
+                <label class="slider">
+                  <span class="quiet">score</span>
+                  <input
+                    type="range"
+                    class="range"
+                    min="0"
+                    max="1"
+                    step="0.01"
+                    value={policy.margin}
+                    aria-label="Least margin"
+                    onInput={(event) => change({ margin: event.currentTarget.value })}
+                  />
+                  <output class="tabular">{formatScore(policy.margin)}</output>
+                </label>
+              </div>
+              <fieldset class="stack stack-s choice">
+                <legend>
+                  <h3>Which pairs of the four</h3>
+                </legend>
+                {SELECTS.map((option) => (
+                  <label key={option.value} class="choice-row">
+                    <input
+                      type="radio"
+                      name="select"
+                      checked={policy.select === option.value}
+                      onChange={() => change({ select: option.value === "best_worst" ? null : option.value })}
+                    />
+                    <span>
+                      {option.label} <small class="faint">{option.help}</small>
+                    </span>
+                  </label>
+                ))}
+              </fieldset>
+              <form class="stack stack-s" onSubmit={freeze}>
+                <label class="field">
+                  <span>Name of the snapshot</span>
+                  <input
+                    class="input"
+                    value={name}
+                    placeholder={`${policy.select.replaceAll("_", "-")} ${policy.margin}`}
+                    onInput={(event) => setName(event.currentTarget.value)}
+                  />
+                </label>
+                <button type="submit" class="button button-primary" disabled={busy || !value || value.num_pairs === 0}>
+                  <Icon name="lock" /> Freeze {value ? formatCount(value.num_pairs) : ""} pairs
+                </button>
+                {failure && <ErrorNotice error={failure} what="The pairs could not be frozen." />}
+              </form>
+            </div>
+          </Panel>
+        </div>
+        <div class="stack">
+          {preview.error && <ErrorNotice error={preview.error} what="The pairs could not be computed." />}
+          <Panel label="What follows" >
+            <div class="preview-figures">
+              <div>
+                <span class="figure-label">Pairs</span>
+                <span class="figure tabular">{value ? formatCount(value.num_pairs) : "–"}</span>
+              </div>
+              <div>
+                <span class="figure-label">Graphs</span>
+                <span class="figure tabular">{value ? formatCount(value.num_graphs) : "–"}</span>
+              </div>
+              <div>
+                <span class="figure-label">Mean margin</span>
+                <span class="figure tabular">{formatScore3(value?.mean_margin)}</span>
+              </div>
+              <div class="grow preview-histogram">
+                {value ? <Histogram bins={value.histogram} label="margin" /> : <Skeleton height={92} />}
+              </div>
+            </div>
+          </Panel>
+          <Panel title="Sample pairs" label="Sample pairs">
+            {value && value.pairs.length === 0 ? (
+              <Empty icon="pairs" title="No pair meets this policy">
+                <p>Lower the margin, or weigh a score in which the candidates differ. Without scored candidates there are no pairs at all.</p>
+              </Empty>
+            ) : (
+              <div class={`diptych-grid ${preview.loading ? "stale" : ""}`}>
+                {!value && Array.from({ length: 9 }, (_, i) => <Skeleton key={i} height={150} />)}
+                {value?.pairs.map((pair) => (
+                  <PairTile key={`${pair.winner.id}/${pair.loser.id}`} pair={pair} href={`/graphs/${pair.graph_id}`} />
+                ))}
+              </div>
+            )}
+          </Panel>
+          <Panel title="Frozen pairings" flush label="Frozen pairings">
+            {pairings.error && !pairings.value && <ErrorNotice error={pairings.error} what="The pairings could not be listed." />}
+            {pairings.value?.items.length === 0 && (
+              <Empty icon="lock" title="Nothing frozen yet">
+                <p>A frozen pairing is what a job trains on: its pairs, their policy and a hash of both never change.</p>
+              </Empty>
+            )}
+            {pairings.value && pairings.value.items.length > 0 && (
+              <div class="table-scroll">
+                <table class="table">
+                  <thead>
+                    <tr>
+                      <th scope="col">Name</th>
+                      <th scope="col" class="number">
+                        Pairs
+                      </th>
+                      <th scope="col">Hash</th>
+                      <th scope="col">Frozen</th>
+                      <th scope="col">
+                        <span class="visually-hidden">Actions</span>
+                      </th>
+                    </tr>
+                  </thead>
+                  <tbody>
+                    {pairings.value.items.map((pairing) => (
+                      <tr key={pairing.id}>
+                        <td>
+                          <Link href={`/pairings/${pairing.id}`} class="link">
+                            {pairing.name}
+                          </Link>
+                        </td>
+                        <td class="number">{formatCount(pairing.num_pairs)}</td>
+                        <td class="mono faint" title={pairing.hash}>
+                          {shortHash(pairing.hash)}
+                        </td>
+                        <td class="quiet nowrap">{formatAgo(pairing.created_at)}</td>
+                        <td class="number">
+                          <Link href={`/jobs?pairing=${pairing.id}`} class="button button-small">
+                            Train
+                          </Link>
+                        </td>
+                      </tr>
+                    ))}
+                  </tbody>
+                </table>
+              </div>
+            )}
+          </Panel>
+        </div>
+      </div>
+    </>
+  );
+}
