@@ -157,7 +157,7 @@ impl CustomOp3 for Attention {
         let mut dq = vec![0.; s.images * query_image];
         let mut dk = vec![0.; s.images * key_image];
         let mut dv = vec![0.; s.images * key_image];
-        let work = |q: &[f32], k: &[f32], v: &[f32], dy: &[f32]| {
+        let mut work = |q: &[f32], k: &[f32], v: &[f32], dy: &[f32]| {
             if query_image == 0 {
                 return Ok(());
             }
