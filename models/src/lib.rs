@@ -4,11 +4,13 @@
 //! fields and weights. Every network is trainable through [`ops`]; candle's fused operators, which drop gradients
 //! without a word, are disallowed by lint.
 
+pub mod clip;
 pub mod error;
 pub mod layers;
 pub mod linear;
 pub mod ops;
 mod resnet;
+pub mod threads;
 pub mod tokenizer;
 pub mod trainer;
 pub mod unet;
