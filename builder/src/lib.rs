@@ -3,5 +3,8 @@
 //! Data flows one way: SceneGraph → Conditioning → Candidate → ScoreCard → Pair → TrainingExample → Checkpoint →
 //! Evaluation. Each arrow is one module here, one kind of task, one resource of the API.
 
+pub mod laion_sg;
+pub mod lint;
 pub mod pretrain;
+pub mod scene_graph;
 pub mod shapes;
