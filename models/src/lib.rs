@@ -10,6 +10,8 @@ pub mod layers;
 pub mod linear;
 pub mod ops;
 mod resnet;
+pub mod scheduler;
+pub mod text_conditioning;
 pub mod threads;
 pub mod tokenizer;
 pub mod trainer;
