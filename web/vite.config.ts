@@ -1,4 +1,5 @@
-import { defineConfig, type PluginOption } from "vite";
+import type { PluginOption } from "vite";
+import { defineConfig } from "vitest/config";
 
 /**
  * `vite` proxies the API to a running `diptych serve` (DIPTYCH_URL, default http://127.0.0.1:8080);
@@ -12,7 +13,7 @@ export default defineConfig(async ({ mode }) => {
   }
   return {
     plugins,
-    oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
+    oxc: { jsx: { runtime: "automatic" as const, importSource: "preact" } },
     build: { target: "es2022", assetsInlineLimit: 0, sourcemap: false, chunkSizeWarningLimit: 400 },
     server: {
       ...(mode === "mock"

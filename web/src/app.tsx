@@ -99,7 +99,9 @@ export function App() {
           <Route path="/pairings/:id">{({ id }) => <PairingPage key={id} id={id} />}</Route>
           <Route path="/jobs" component={JobsPage} />
           <Route path="/jobs/:id">{({ id }) => <JobPage key={id} id={id} />}</Route>
-          <Route path="/imports" component={ImportsPage} />
+          <Route path="/imports">
+            <ImportsPage />
+          </Route>
           <Route path="/imports/:id">{({ id }) => <ImportsPage id={id} />}</Route>
           <Route>
             <Empty icon="question" title="There is no such page">

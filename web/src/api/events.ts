@@ -15,10 +15,9 @@ export async function followJobEvents(
   let wait = 500;
   while (!signal.aborted) {
     try {
-      const response = await fetch(`/api/v1/jobs/${job}/events`, {
-        headers: { accept: "text/event-stream", ...(last ? { "last-event-id": last } : {}) },
-        signal,
-      });
+      const headers: Record<string, string> = { accept: "text/event-stream" };
+      if (last) headers["last-event-id"] = last;
+      const response = await fetch(`/api/v1/jobs/${job}/events`, { headers, signal });
       if (!response.ok || !response.body) throw new Error(`status ${response.status}`);
       wait = 500;
       const parser = createParser({

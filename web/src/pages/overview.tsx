@@ -1,0 +1,268 @@
+/** The first page: the demo while it fills, its result at the end; without a demo, what to do next. */
+import { Link } from "wouter-preact";
+import * as api from "../api/client";
+import { useMetrics } from "../api/metrics";
+import { useResource } from "../api/resource";
+import type { Demo, DemoStage, Evaluation, Job } from "../api/types";
+import { Bar, ErrorNotice, isActive, Panel, Skeleton, StateChip } from "../components/basics";
+import { EvaluationFigures, EvaluationImages } from "../components/evaluation-result";
+import { Icon } from "../components/icon";
+import { Intervals } from "../components/interval";
+import { formatCount, formatScore3, formatSeconds, humanize } from "../format";
+import { usePageTitle } from "../page-title";
+import { GraphCard } from "./graphs";
+import { DropZone } from "./imports";
+import { CURVES, JobCurve } from "./job";
+import { jobTitle } from "./jobs";
+
+const DONE = new Set(["done", "succeeded", "finished", "completed"]);
+const RUNNING = new Set(["running", "active", "preparing"]);
+
+const STAGE_TEXT: Record<string, string> = {
+  start: "Starting",
+  ingest: "Graphs",
+  generate: "Candidates",
+  score: "Scores",
+  pair: "Pairs",
+  freeze: "Pairs",
+  train: "Training",
+  evaluate: "Evaluation",
+};
+
+const stageLabel = (name: string): string => {
+  const known = STAGE_TEXT[name];
+  if (known) return known;
+  const text = humanize(name);
+  return text.charAt(0).toUpperCase() + text.slice(1);
+};
+
+function Stage({ stage }: { stage: DemoStage }) {
+  const done = DONE.has(stage.state);
+  const running = RUNNING.has(stage.state);
+  const failed = stage.state === "failed";
+  const share = done ? 1 : stage.total > 0 ? stage.done / stage.total : 0;
+  return (
+    <li class={`stage ${done ? "done" : running ? "running" : failed ? "failed" : ""}`} aria-current={running ? "step" : undefined}>
+      <div class="row spread">
+        <span class="stage-name">
+          <span class="stage-mark">{done ? <Icon name="check" size={12} /> : failed ? <Icon name="cross" size={12} /> : null}</span>
+          {stageLabel(stage.name)}
+        </span>
+        <span class="small faint tabular">{stage.seconds ? formatSeconds(stage.seconds) : ""}</span>
+      </div>
+      <Bar value={share} moving={running} tone={done ? "winner" : failed ? "loser" : "accent"} />
+      <span class="small faint tabular">
+        {stage.total > 0 ? `${formatCount(stage.done)} of ${formatCount(stage.total)} ${stage.unit ?? ""}` : done ? "done" : "waiting"}
+      </span>
+    </li>
+  );
+}
+
+const number = (summary: Record<string, unknown> | null | undefined, ...names: string[]): number | null => {
+  for (const name of names) {
+    const value = summary?.[name];
+    if (typeof value === "number") return value;
+  }
+  return null;
+};
+
+function Figures({ demo, graphs }: { demo: Demo | null; graphs: number | null }) {
+  const { summary } = demo ?? { summary: null };
+  const done = (name: string) => demo?.stages.find((stage) => stage.name === name)?.done ?? null;
+  const figures: [string, string][] = [
+    ["Graphs", formatCount(number(summary, "graphs", "num_graphs") ?? graphs)],
+    ["Candidates", formatCount(number(summary, "candidates", "num_candidates") ?? done("generate"))],
+    ["Mean score", formatScore3(number(summary, "mean_score", "mean"))],
+    ["Best of four", formatScore3(number(summary, "best_of_four_score", "best_of_four", "best_score"))],
+    ["Pairs", formatCount(number(summary, "pairs", "num_pairs") ?? done("pair") ?? done("freeze"))],
+    ["Training steps", formatCount(number(summary, "training_steps", "steps") ?? done("train"))],
+  ];
+  return (
+    <div class="figures" data-testid="figures">
+      {figures.map(([label, text]) => (
+        <div key={label}>
+          <span class="figure-label">{label}</span>
+          <span class="figure tabular">{text}</span>
+        </div>
+      ))}
+    </div>
+  );
+}
+
+function LatestGraphs({ running }: { running: boolean }) {
+  const latest = useResource("latest-graphs", (signal) => api.listGraphs({ has_candidates: true, sort: running ? "-updated_at" : "-spread", limit: 8 }, signal), {
+    poll: () => (running ? 2000 : null),
+    keep: true,
+  });
+  const items = latest.value?.items ?? [];
+  if (latest.value && items.length === 0) return null;
+  return (
+    <section class="stack stack-s" aria-label="Graphs and candidates">
+      <div class="row spread">
+        <h2>{running ? "Candidates as they come" : "Where the candidates differ most"}</h2>
+        <Link href="/graphs" class="link row">
+          All graphs <Icon name="arrow" size={13} />
+        </Link>
+      </div>
+      <div class="card-grid">
+        {!latest.value && Array.from({ length: 4 }, (_, i) => <Skeleton key={i} height={292} />)}
+        {items.map((graph) => (
+          <GraphCard key={graph.id} graph={graph} />
+        ))}
+      </div>
+    </section>
+  );
+}
+
+function LiveJob({ job }: { job: Job }) {
+  const active = isActive(job.state);
+  const { points } = useMetrics(job.id, active);
+  const maxStep = typeof job.spec?.max_steps === "number" ? job.spec.max_steps : undefined;
+  return (
+    <Panel
+      label="Training"
+      title={
+        <h2 class="row">
+          <Link href={`/jobs/${job.id}`} class="link">
+            {jobTitle(job)}
+          </Link>
+          <StateChip state={job.state} />
+        </h2>
+      }
+      extra={
+        <span class="small faint tabular">
+          {formatCount(job.progress?.done)} of {formatCount(job.progress?.total)} {job.progress?.unit}
+        </span>
+      }
+    >
+      <div class="curves curves-two">
+        {CURVES.slice(0, 2).map((curve) => (
+          <JobCurve key={curve.name} points={points} curve={curve} maxStep={maxStep} height={130} />
+        ))}
+      </div>
+    </Panel>
+  );
+}
+
+function Result({ evaluations, jobs }: { evaluations: Evaluation[]; jobs: Job[] }) {
+  const finished = evaluations.flatMap((evaluation) => (evaluation.result ? [{ evaluation, result: evaluation.result }] : []));
+  const [best] = [...finished].sort((a, b) => b.result.delta - a.result.delta);
+  if (!best) return null;
+  const nameOf = (evaluation: Evaluation) => {
+    const job = jobs.find(({ id }) => id === evaluation.job_id);
+    return job ? jobTitle(job) : "Training";
+  };
+  return (
+    <Panel
+      label="Result"
+      title={<h2>Result on held-out graphs</h2>}
+      extra={
+        best.evaluation.job_id ? (
+          <Link href={`/jobs/${best.evaluation.job_id}`} class="link row small">
+            {nameOf(best.evaluation)} <Icon name="arrow" size={13} />
+          </Link>
+        ) : undefined
+      }
+    >
+      <div class="stack">
+        <EvaluationFigures result={best.result} />
+        {finished.length > 1 && (
+          <div class="stack stack-s">
+            <h3>Objectives on the same pairs</h3>
+            <Intervals
+              rows={finished.map(({ evaluation, result }) => ({
+                name: nameOf(evaluation),
+                delta: result.delta,
+                low: result.delta_ci95[0],
+                high: result.delta_ci95[1],
+                tone: "trained",
+              }))}
+            />
+          </div>
+        )}
+        <EvaluationImages evaluation={best.evaluation} count={12} />
+      </div>
+    </Panel>
+  );
+}
+
+function FirstRun({ graphs }: { graphs: number }) {
+  const steps: { title: string; text: string; href: string; action: string; done: boolean }[] = [
+    { title: "Bring graphs", text: "A LAION-SG file, array or JSON lines, gzip too.", href: "/imports", action: "Import", done: graphs > 0 },
+    { title: "Make four candidates each", text: "diptych generate, then diptych score: seeds, steps and model are recorded.", href: "/graphs", action: "Graphs", done: false },
+    { title: "Pair and freeze", text: "Winners and losers follow from the scores by a policy that you turn.", href: "/pairs", action: "Pairs", done: false },
+    { title: "Train and compare", text: "A job trains on the frozen pairs; held-out graphs tell whether it helped.", href: "/jobs", action: "Jobs", done: false },
+  ];
+  return (
+    <ol class="first-run">
+      {steps.map((step, index) => (
+        <li key={step.title} class={`panel first-step ${step.done ? "done" : ""}`}>
+          <span class="first-number">{step.done ? <Icon name="check" size={14} /> : index + 1}</span>
+          <h2>{step.title}</h2>
+          <p class="quiet">{step.text}</p>
+          <Link href={step.href} class="button button-small">
+            {step.action}
+          </Link>
+        </li>
+      ))}
+    </ol>
+  );
+}
+
+export function OverviewPage() {
+  usePageTitle("");
+  const demo = useResource("demo", api.demo, { poll: (value) => (value === null ? null : value === undefined || value.running ? 1000 : 10_000), keep: true });
+  const running = demo.value?.running ?? false;
+  const jobs = useResource(`overview-jobs/${running}`, api.listJobs, { poll: () => (running ? 1500 : 8000), keep: true });
+  const evaluations = useResource(`overview-evaluations/${running}`, (signal) => api.listEvaluations(undefined, signal), {
+    poll: () => (running ? 3000 : 8000),
+    keep: true,
+  });
+  const graphs = useResource(`overview-count/${running}`, (signal) => api.listGraphs({ limit: 1 }, signal), { poll: () => (running ? 3000 : null), keep: true });
+  const total = graphs.value?.total ?? null;
+  const jobItems = jobs.value?.items ?? [];
+  const shownJobs = jobItems.filter((job) => isActive(job.state));
+  const results = evaluations.value?.items ?? [];
+  const isDemo = demo.value != null;
+
+  return (
+    <>
+      <div class="page-head">
+        <div>
+          <h1>{isDemo ? (running ? "The demo is running" : "The demo, from graph to better model") : "From a scene graph to a better model"}</h1>
+          <p>
+            {isDemo
+              ? "Scene graphs, four candidates each, every question answered, winners paired with losers, a model trained on the pairs and judged on graphs it never saw."
+              : "Four steps. Each leaves facts behind that the next one names, so that every result can be traced back."}
+          </p>
+        </div>
+        {isDemo && running && <StateChip state="running" />}
+      </div>
+      {demo.error && <ErrorNotice error={demo.error} what="The state of the demo could not be read." />}
+      {!demo.value && demo.loading && <Skeleton height={120} />}
+      {isDemo && demo.value && (
+        <Panel label="Progress of the demo">
+          <div class="stack">
+            <ol class="stages">
+              {demo.value.stages.map((stage) => (
+                <Stage key={stage.name} stage={stage} />
+              ))}
+            </ol>
+            <Figures demo={demo.value} graphs={total} />
+          </div>
+        </Panel>
+      )}
+      {demo.value === null && (
+        <>
+          <FirstRun graphs={total ?? 0} />
+          {total === 0 && <DropZone onImported={() => graphs.reload()} />}
+        </>
+      )}
+      <Result evaluations={results} jobs={jobItems} />
+      {(shownJobs.length > 0 ? shownJobs : isDemo ? jobItems.slice(0, 2) : []).map((job) => (
+        <LiveJob key={job.id} job={job} />
+      ))}
+      <LatestGraphs running={running} />
+    </>
+  );
+}
