@@ -1,0 +1,177 @@
+//! Runs that make candidates, and the graphs each was asked for: tables `generation`, `generation_graph`.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::page::{self, Page};
+use super::state::TaskState;
+use crate::Result;
+
+#[derive(Clone, Debug)]
+pub struct Generation {
+    pub id: Uuid,
+    pub model_hash: String,
+    /// Of the run; each candidate's own is derived from it.
+    pub seed: i64,
+    pub num_inference_steps: i32,
+    pub guidance_scale: f64,
+    pub sampler: String,
+    /// Of each graph.
+    pub num_candidates: i32,
+    pub selection: Value,
+    pub state: TaskState,
+    /// Candidates made.
+    pub done: i64,
+    pub total: i64,
+    pub error: Option<Value>,
+    pub created_at: DateTime<Utc>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct NewGeneration {
+    pub model_hash: String,
+    pub seed: i64,
+    pub num_inference_steps: i32,
+    pub guidance_scale: f64,
+    pub sampler: String,
+    pub num_candidates: i32,
+    /// How the graphs were named, for people to read.
+    pub selection: Value,
+    /// In the order they are to be worked through.
+    pub graph_ids: Vec<Uuid>,
+}
+
+/// Two statements: call it in a transaction.
+pub async fn insert(conn: &mut PgConnection, new: &NewGeneration) -> Result<Uuid> {
+    let id = crate::id::new();
+    sqlx::query!(
+        "INSERT INTO generation
+             (id, model_hash, seed, num_inference_steps, guidance_scale, sampler, num_candidates, selection, total)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        id,
+        new.model_hash,
+        new.seed,
+        new.num_inference_steps,
+        new.guidance_scale,
+        new.sampler,
+        new.num_candidates,
+        new.selection,
+        new.graph_ids.len() as i64 * i64::from(new.num_candidates),
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "INSERT INTO generation_graph (generation_id, position, graph_id)
+         SELECT $1, (ordinality - 1)::integer, graph_id FROM UNNEST($2::uuid[]) WITH ORDINALITY AS t (graph_id, ordinality)",
+        id,
+        &new.graph_ids,
+    )
+    .execute(conn)
+    .await?;
+    Ok(id)
+}
+
+pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Option<Generation>> {
+    Ok(sqlx::query_as!(
+        Generation,
+        r#"SELECT id, model_hash, seed, num_inference_steps, guidance_scale, sampler, num_candidates, selection,
+                  state AS "state: TaskState", done, total, error, created_at, started_at, finished_at
+           FROM generation WHERE id = $1"#,
+        id,
+    )
+    .fetch_optional(conn)
+    .await?)
+}
+
+/// Newest first.
+pub async fn list(conn: &mut PgConnection, limit: i64, cursor: Option<&str>) -> Result<Page<Generation>> {
+    let limit = page::clamp(limit);
+    let before: Option<Uuid> = page::decode(cursor)?;
+    let rows = sqlx::query_as!(
+        Generation,
+        r#"SELECT id, model_hash, seed, num_inference_steps, guidance_scale, sampler, num_candidates, selection,
+                  state AS "state: TaskState", done, total, error, created_at, started_at, finished_at
+           FROM generation WHERE $1::uuid IS NULL OR id < $1 ORDER BY id DESC LIMIT $2"#,
+        before,
+        limit + 1,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let total = sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM generation"#).fetch_one(conn).await?;
+    Page::new(rows, limit, total, |row| row.id)
+}
+
+/// Queued or running ones, oldest first: what a restarted service has to take up again.
+pub async fn unfinished(conn: &mut PgConnection) -> Result<Vec<Uuid>> {
+    Ok(sqlx::query_scalar!("SELECT id FROM generation WHERE state IN ('queued', 'running') ORDER BY id")
+        .fetch_all(conn)
+        .await?)
+}
+
+/// Compare-and-set; false when the state was none of `from`. Sets the times that belong to `to`.
+pub async fn update_state(conn: &mut PgConnection, id: Uuid, from: &[TaskState], to: TaskState) -> Result<bool> {
+    let from: Vec<String> = from.iter().map(ToString::to_string).collect();
+    let done = sqlx::query!(
+        "UPDATE generation SET state = $3,
+             started_at = CASE WHEN $3 = 'running'::task_state THEN coalesce(started_at, now()) ELSE started_at END,
+             finished_at = CASE WHEN $3 IN ('succeeded', 'failed', 'cancelled') THEN now() END
+         WHERE id = $1 AND state::text = ANY ($2)",
+        id,
+        &from,
+        to as TaskState,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Ends an unfinished run with its reason.
+pub async fn fail(conn: &mut PgConnection, id: Uuid, error: &Value) -> Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE generation SET state = 'failed', error = $2, finished_at = now()
+         WHERE id = $1 AND state IN ('queued', 'running')",
+        id,
+        error,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Sets `done` to the number of candidates there are, and returns it.
+pub async fn count_done(conn: &mut PgConnection, id: Uuid) -> Result<i64> {
+    Ok(sqlx::query_scalar!(
+        "UPDATE generation SET done = (SELECT count(*) FROM candidate WHERE generation_id = $1) WHERE id = $1 RETURNING done",
+        id,
+    )
+    .fetch_one(conn)
+    .await?)
+}
+
+pub async fn set_progress(conn: &mut PgConnection, id: Uuid, done: i64) -> Result<()> {
+    sqlx::query!("UPDATE generation SET done = $2 WHERE id = $1", id, done).execute(conn).await?;
+    Ok(())
+}
+
+/// A graph that a generation has to work on.
+#[derive(Clone, Debug)]
+pub struct GraphRef {
+    pub graph_id: Uuid,
+    pub content_hash: String,
+}
+
+/// All graphs of a generation, in its order.
+pub async fn graphs(conn: &mut PgConnection, id: Uuid) -> Result<Vec<GraphRef>> {
+    Ok(sqlx::query_as!(
+        GraphRef,
+        "SELECT gg.graph_id, g.content_hash FROM generation_graph gg JOIN graph g ON g.id = gg.graph_id
+         WHERE gg.generation_id = $1 ORDER BY gg.position",
+        id,
+    )
+    .fetch_all(conn)
+    .await?)
+}

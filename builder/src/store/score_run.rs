@@ -1,0 +1,118 @@
+//! Runs of an answerer over candidates: table `score_run`.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::page::{self, Page};
+use super::state::TaskState;
+use crate::Result;
+
+#[derive(Clone, Debug)]
+pub struct ScoreRun {
+    pub id: Uuid,
+    pub answerer: String,
+    pub answerer_version: String,
+    /// `None`: every candidate.
+    pub generation_id: Option<Uuid>,
+    pub state: TaskState,
+    /// Candidates scored.
+    pub done: i64,
+    pub total: i64,
+    pub error: Option<Value>,
+    pub created_at: DateTime<Utc>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+pub async fn insert(
+    conn: &mut PgConnection,
+    answerer: &str,
+    answerer_version: &str,
+    generation_id: Option<Uuid>,
+) -> Result<Uuid> {
+    let id = crate::id::new();
+    sqlx::query!(
+        "INSERT INTO score_run (id, answerer, answerer_version, generation_id) VALUES ($1, $2, $3, $4)",
+        id,
+        answerer,
+        answerer_version,
+        generation_id,
+    )
+    .execute(conn)
+    .await?;
+    Ok(id)
+}
+
+pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Option<ScoreRun>> {
+    Ok(sqlx::query_as!(
+        ScoreRun,
+        r#"SELECT id, answerer, answerer_version, generation_id, state AS "state: TaskState", done, total, error,
+                  created_at, started_at, finished_at
+           FROM score_run WHERE id = $1"#,
+        id,
+    )
+    .fetch_optional(conn)
+    .await?)
+}
+
+/// Newest first.
+pub async fn list(conn: &mut PgConnection, limit: i64, cursor: Option<&str>) -> Result<Page<ScoreRun>> {
+    let limit = page::clamp(limit);
+    let before: Option<Uuid> = page::decode(cursor)?;
+    let rows = sqlx::query_as!(
+        ScoreRun,
+        r#"SELECT id, answerer, answerer_version, generation_id, state AS "state: TaskState", done, total, error,
+                  created_at, started_at, finished_at
+           FROM score_run WHERE $1::uuid IS NULL OR id < $1 ORDER BY id DESC LIMIT $2"#,
+        before,
+        limit + 1,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let total = sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM score_run"#).fetch_one(conn).await?;
+    Page::new(rows, limit, total, |row| row.id)
+}
+
+/// Queued or running ones, oldest first.
+pub async fn unfinished(conn: &mut PgConnection) -> Result<Vec<Uuid>> {
+    Ok(sqlx::query_scalar!("SELECT id FROM score_run WHERE state IN ('queued', 'running') ORDER BY id")
+        .fetch_all(conn)
+        .await?)
+}
+
+/// Compare-and-set; false when the state was none of `from`. Sets the times that belong to `to`.
+pub async fn update_state(conn: &mut PgConnection, id: Uuid, from: &[TaskState], to: TaskState) -> Result<bool> {
+    let from: Vec<String> = from.iter().map(ToString::to_string).collect();
+    let done = sqlx::query!(
+        "UPDATE score_run SET state = $3,
+             started_at = CASE WHEN $3 = 'running'::task_state THEN coalesce(started_at, now()) ELSE started_at END,
+             finished_at = CASE WHEN $3 IN ('succeeded', 'failed', 'cancelled') THEN now() END
+         WHERE id = $1 AND state::text = ANY ($2)",
+        id,
+        &from,
+        to as TaskState,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Ends an unfinished run with its reason.
+pub async fn fail(conn: &mut PgConnection, id: Uuid, error: &Value) -> Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE score_run SET state = 'failed', error = $2, finished_at = now()
+         WHERE id = $1 AND state IN ('queued', 'running')",
+        id,
+        error,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub async fn set_progress(conn: &mut PgConnection, id: Uuid, done: i64, total: i64) -> Result<()> {
+    sqlx::query!("UPDATE score_run SET done = $2, total = $3 WHERE id = $1", id, done, total).execute(conn).await?;
+    Ok(())
+}
