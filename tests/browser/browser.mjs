@@ -1,0 +1,46 @@
+// Headless Chromium as Debian packages it: nothing is downloaded, nothing is asked of the network.
+import { existsSync } from "node:fs";
+import { chromium } from "playwright-core";
+
+const PLACES = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+
+export async function launch() {
+  const executablePath = PLACES.find((path) => path && existsSync(path));
+  if (!executablePath) throw new Error("No Chromium found: install Debian's `chromium`, or name one in CHROMIUM");
+  return chromium.launch({
+    executablePath,
+    headless: true,
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
+  });
+}
+
+/** A page that collects what the console complains of: `complaints` is empty after a good visit. */
+export async function openPage(browser, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, deviceScaleFactor: 1, ...options });
+  const page = await context.newPage();
+  const complaints = [];
+  page.on("console", (message) => {
+    // The first page asks whether this is a demo; "no" is a 404, which Chromium reports by itself.
+    if (message.type() === "error" && !/\/api\/v1\/demo/.test(message.location().url)) {
+      complaints.push(`${message.text()} (${message.location().url})`);
+    }
+  });
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  return { page, context, complaints };
+}
+
+export async function picturesShown(page, least, selector = ".picture img") {
+  await page.waitForFunction(
+    ([wanted, where]) => [...document.querySelectorAll(where)].filter((image) => image.naturalWidth > 0).length >= wanted,
+    [least, selector],
+    { timeout: 20_000 },
+  );
+}
