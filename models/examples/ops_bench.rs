@@ -47,6 +47,7 @@ fn report(name: &str, work: f64, args: &[Tensor], op: impl Fn(&[Tensor]) -> Resu
 
 fn main() -> Result<()> {
     let threads = std::env::args().nth(1).and_then(|t| t.parse().ok()).unwrap_or(1);
+    ops::divide_no_candle_operator();
     println!("{threads} thread(s)");
     ops::with_threads(threads, || {
         report("linear 1024 x 1024 to 1024", 2. * 1024_f64.powi(3), &[var(&[1024, 1024])?, var(&[1024, 1024])?], |a| {

@@ -21,7 +21,7 @@ use candle_core::{Result, Tensor};
 
 pub use convolution::Padding;
 pub use normalization::Activation;
-pub use threads::{threads, with_threads};
+pub use threads::{divide_no_candle_operator, threads, with_threads};
 
 use storage::on_cpu;
 

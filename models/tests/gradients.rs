@@ -1,5 +1,6 @@
 //! Every trainable operator: values and gradients against plain candle compositions in f64 and
 //! against central finite differences; batch and thread invariance bit for bit.
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 use models::ops::{self, Activation, Padding};
@@ -50,7 +51,7 @@ fn assert_close(what: &str, ours: &Tensor, theirs: &Tensor, tolerance: f32) {
 fn check(what: &str, op: Op, reference: Op, args: &[Tensor], batched: &[bool]) {
     let cotangent = random(99, op(args).unwrap().dims());
     let (y, grads) = run(op, args, &cotangent);
-    check_reference(what, reference, args, &cotangent, &y, &grads);
+    check_reference(what, op, reference, args, &cotangent, &y, &grads);
     check_differences(what, op, args, &cotangent, &grads);
 
     // one image alone gives the bits that it gives in the batch
@@ -90,8 +91,9 @@ fn check(what: &str, op: Op, reference: Op, args: &[Tensor], batched: &[bool]) {
     }
 }
 
-/// Against the composition, computed in f64.
-fn check_reference(what: &str, reference: Op, args: &[Tensor], cotangent: &Tensor, y: &Tensor, grads: &[Tensor]) {
+/// Against the composition, computed in f64; and what the operator does in f64, where it is composed
+/// of candle's own as it is on other devices.
+fn check_reference(what: &str, op: Op, reference: Op, args: &[Tensor], cotangent: &Tensor, y: &Tensor, grads: &[Tensor]) {
     let wide = |t: &Tensor| t.to_dtype(DType::F64).unwrap();
     let narrow = |t: &Tensor| t.to_dtype(DType::F32).unwrap();
     let args: Vec<Tensor> = args.iter().map(wide).collect();
@@ -99,6 +101,11 @@ fn check_reference(what: &str, reference: Op, args: &[Tensor], cotangent: &Tenso
     assert_close(what, y, &narrow(&expected), 1e-5);
     for (i, (ours, theirs)) in grads.iter().zip(&expected_grads).enumerate() {
         assert_close(&format!("{what}: gradient of argument {i}"), ours, &narrow(theirs), 1e-5);
+    }
+    let (fallback, fallback_grads) = run(op, &args, &wide(cotangent));
+    assert_close(&format!("{what}, composed"), &narrow(&fallback), &narrow(&expected), 1e-6);
+    for (i, (ours, theirs)) in fallback_grads.iter().zip(&expected_grads).enumerate() {
+        assert_close(&format!("{what}, composed: gradient of argument {i}"), &narrow(ours), &narrow(theirs), 1e-6);
     }
 }
 

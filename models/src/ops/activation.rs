@@ -1,4 +1,5 @@
 //! Pointwise activations and GEGLU, forward and backward in one pass each.
+#![expect(clippy::inline_always, reason = "only inlined does a body get its caller's instruction set")]
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use multiversion::multiversion;
@@ -27,9 +28,9 @@ fn map(x: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32) {
 #[multiversion(targets = "simd")]
 fn forward(kind: Pointwise, x: &[f32], y: &mut [f32]) {
     match kind {
-        Pointwise::Silu => map(x, y, |x| e::silu(x)),
-        Pointwise::Gelu => map(x, y, |x| e::gelu(x)),
-        Pointwise::QuickGelu => map(x, y, |x| e::quick_gelu(x)),
+        Pointwise::Silu => map(x, y, e::silu),
+        Pointwise::Gelu => map(x, y, e::gelu),
+        Pointwise::QuickGelu => map(x, y, e::quick_gelu),
     }
 }
 
@@ -43,9 +44,9 @@ fn map_slope(x: &[f32], dy: &[f32], dx: &mut [f32], f: impl Fn(f32) -> f32) {
 #[multiversion(targets = "simd")]
 fn backward(kind: Pointwise, x: &[f32], dy: &[f32], dx: &mut [f32]) {
     match kind {
-        Pointwise::Silu => map_slope(x, dy, dx, |x| e::silu_slope(x)),
-        Pointwise::Gelu => map_slope(x, dy, dx, |x| e::gelu_slope(x)),
-        Pointwise::QuickGelu => map_slope(x, dy, dx, |x| e::quick_gelu_slope(x)),
+        Pointwise::Silu => map_slope(x, dy, dx, e::silu_slope),
+        Pointwise::Gelu => map_slope(x, dy, dx, e::gelu_slope),
+        Pointwise::QuickGelu => map_slope(x, dy, dx, e::quick_gelu_slope),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! No fused multiply-add: where the processor lacks it, it would be a library call an element; and
 //! a loop's tail must give the bits that its vector body gives.
+#![expect(clippy::inline_always, reason = "only inlined does a body get its caller's instruction set")]
 
 /// eˣ, within 2 units in the last place between −87 and 88; clamped outside.
 #[inline(always)]

@@ -75,9 +75,10 @@ pub fn multiply(
         return Ok(());
     }
     if m == 1 || n == 1 || (m * n <= HORIZONTAL && lhs.column == 1 && rhs.row == 1) {
-        return multiply_narrow((m, n, k), data, stride, lhs, rhs, accumulate);
+        multiply_narrow((m, n, k), data, stride, lhs, rhs, accumulate);
+    } else {
+        blocks((m, n, k), data, stride, lhs, rhs, accumulate, threads);
     }
-    blocks((m, n, k), data, stride, lhs, rhs, accumulate, threads);
     Ok(())
 }
 
@@ -90,7 +91,7 @@ fn multiply_narrow(
     lhs: View,
     rhs: View,
     accumulate: bool,
-) -> Result<()> {
+) {
     let (wide_m, wide_n) = (m.max(2), n.max(2));
     let lhs = if m == 1 { View { row: 0, ..lhs } } else { lhs };
     let rhs = if n == 1 { View { column: 0, ..rhs } } else { rhs };
@@ -119,7 +120,6 @@ fn multiply_narrow(
             data[i * stride..][..n].copy_from_slice(&result[i * wide_n..][..n]);
         }
     });
-    Ok(())
 }
 
 /// The product itself, the depth in equal blocks of at most `MAX_DEPTH`. Bounds are the callers'.

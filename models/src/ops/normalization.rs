@@ -2,6 +2,7 @@
 //!
 //! Statistics are those of one image's group or one row, in f32 runs gathered in f64; the backward
 //! pass computes them again rather than keep the normalised values.
+#![expect(clippy::inline_always, reason = "only inlined does a body get its caller's instruction set")]
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use multiversion::multiversion;
@@ -156,7 +157,7 @@ impl CustomOp3 for GroupNorm {
         let Sizes { channels, in_group, area } = self.sizes(x.shape(), w.shape(), b.shape())?;
         let slab = in_group * area;
         let mut dx = vec![0.; x.elem_count()];
-        let mut sums = vec![[0_f64; 2]; if slab == 0 { 0 } else { dx.len() / slab * in_group }];
+        let mut sums = vec![[0_f64; 2]; dx.len().checked_div(slab).unwrap_or(0) * in_group];
         with_slices(x, dy, |x, dy| {
             with_slices(w, b, |weight, bias| {
                 if slab == 0 {

@@ -32,6 +32,20 @@ pub fn threads() -> usize {
     THREADS.get().unwrap_or_else(rayon::current_num_threads)
 }
 
+/// Stops candle from dividing its own elementwise operators (64 Ki elements or more) among threads.
+///
+/// Candle does so by one global pool behind one lock, which shards on threads of their own would
+/// queue up for, and which waits for the slowest processor. Call this first in `main`, before any
+/// thread starts or any tensor is made; false when candle's pool had already been made otherwise.
+pub fn divide_no_candle_operator() -> bool {
+    #[expect(unsafe_code, reason = "candle reads the pool's size from the environment alone")]
+    // SAFETY: called before other threads exist (documented), so nobody reads the environment meanwhile.
+    unsafe {
+        std::env::set_var("CANDLE_NUM_THREADS", "1");
+    }
+    candle_core::utils::barrier_pool().n_workers() == 0
+}
+
 /// Lends a buffer of `len` floats of any content.
 pub fn scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut buffer = BUFFERS
