@@ -132,7 +132,7 @@ async function answer(request: IncomingMessage, url: URL): Promise<{ status?: nu
     }
     if (parts[2] === "events") return "events";
     if (parts[2] === "samples") return page([0, 100, 200, 300].flatMap((step) => EVALUATION_IMAGES.slice(0, 8).map((image) => ({ step, graph_id: image.graph_id, index: 0, caption: image.caption, image_url: `/api/v1/mock/${image.graph_id}/${"x".repeat(step / 100 + 1)}.png` }))));
-    if (parts[2] === "checkpoints") return page([100, 200, 300].map((step) => ({ step, sha256: "ab12".repeat(16), bytes: 31_400_000 })));
+    if (parts[2] === "checkpoints") return page([100, 200, 300].map((step) => ({ step, bytes: 31_400_000, files: [{ name: "state.safetensors", bytes: 31_400_000, blob: "ab12".repeat(16) }] })));
     if (parts[2] === "artifacts") return page([{ name: "unet.safetensors", bytes: 8_400_000, sha256: "cd34".repeat(16), url: "#" }]);
     if (request.method === "POST") return { status: 202, body: job(parts[1] ?? JOB) };
     return { body: job(parts[1] ?? JOB) };

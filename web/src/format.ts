@@ -19,12 +19,13 @@ export const formatCount = (value: number | null | undefined): string =>
 export const formatPercent = (value: number | null | undefined): string =>
   value == null ? "–" : `${Math.round(value * 100)} %`;
 
-/** Four significant digits, without an exponent where it can be avoided. */
+/** At most four significant digits, whole numbers in full; without an exponent where it can be avoided. */
 export function formatNumber(value: number | null | undefined): string {
   if (value == null || Number.isNaN(value)) return "–";
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(2).replace("-", "−");
-  return String(Number(value.toPrecision(4))).replace("-", "−");
+  if (Number.isInteger(value) && size < 1e12) return value.toLocaleString("en-US").replaceAll("-", "−");
+  if (size < 1e-4 || size >= 1e6) return value.toExponential(2).replace(/\.?0+e/, "e").replaceAll("-", "−");
+  return String(Number(value.toPrecision(size < 0.01 ? 3 : 4))).replaceAll("-", "−");
 }
 
 export function formatSeconds(seconds: number | null | undefined): string {

@@ -30,8 +30,8 @@ export interface Sizes {
   label: (relation: SceneRelation) => { width: number; height: number };
   nodeGap: number;
   rankGap: number;
-  /** Width over height that the packing of several parts aims at. */
-  aspect: number;
+  /** The box that the drawing is for: the direction of the ranks and the packing of parts are chosen to fill it. */
+  box: { width: number; height: number };
 }
 
 /** Indices of the nodes of each connected part, largest part first. */
@@ -56,10 +56,12 @@ export function connectedParts(count: number, relations: Pick<SceneRelation, "su
   return [...parts.values()].sort((a, b) => b.length - a.length);
 }
 
-function layoutPart(part: number[], objects: SceneObject[], relations: SceneRelation[], sizes: Sizes): PlacedGraph {
+type Direction = "TB" | "LR";
+
+function layoutPart(part: number[], objects: SceneObject[], relations: SceneRelation[], sizes: Sizes, direction: Direction): PlacedGraph {
   const inside = new Set(part);
   const graph = new Graph({ multigraph: true });
-  graph.setGraph({ rankdir: "TB", nodesep: sizes.nodeGap, ranksep: sizes.rankGap, edgesep: sizes.nodeGap / 2, marginx: 0, marginy: 0 });
+  graph.setGraph({ rankdir: direction, nodesep: sizes.nodeGap, ranksep: sizes.rankGap, edgesep: sizes.nodeGap / 2, marginx: 0, marginy: 0 });
   for (const index of part) graph.setNode(String(index), { ...sizes.node(objects[index] as SceneObject) });
   relations.forEach((relation, index) => {
     if (!inside.has(relation.subject) || !inside.has(relation.object)) return;
@@ -116,13 +118,25 @@ function translate(graph: PlacedGraph, dx: number, dy: number): PlacedGraph {
   };
 }
 
-/** Shelf packing: parts in rows no wider than the aspect asks for (or than the widest part). */
+/** How much a drawing may be enlarged inside the box, at most 1. */
+const fit = (graph: PlacedGraph, { width, height }: Sizes["box"]): number =>
+  Math.min(1, width / Math.max(graph.width, 1), height / Math.max(graph.height, 1));
+
+/** Top to bottom, or left to right where that leaves the words larger. */
 export function layoutGraph(objects: SceneObject[], relations: SceneRelation[], sizes: Sizes): PlacedGraph {
-  const parts = connectedParts(objects.length, relations).map((part) => layoutPart(part, objects, relations, sizes));
+  const down = packParts(objects, relations, sizes, "TB");
+  if (fit(down, sizes.box) === 1) return down;
+  const across = packParts(objects, relations, sizes, "LR");
+  return fit(across, sizes.box) > fit(down, sizes.box) * 1.05 ? across : down;
+}
+
+/** Shelf packing: parts in rows no wider than the box's proportions ask for (or than the widest part). */
+function packParts(objects: SceneObject[], relations: SceneRelation[], sizes: Sizes, direction: Direction): PlacedGraph {
+  const parts = connectedParts(objects.length, relations).map((part) => layoutPart(part, objects, relations, sizes, direction));
   if (parts.length === 0) return { nodes: [], edges: [], width: 0, height: 0 };
   const gap = sizes.nodeGap * 1.5;
   const area = parts.reduce((sum, part) => sum + (part.width + gap) * (part.height + gap), 0);
-  const limit = Math.max(Math.sqrt(area * sizes.aspect), ...parts.map((part) => part.width));
+  const limit = Math.max(Math.sqrt((area * sizes.box.width) / sizes.box.height), ...parts.map((part) => part.width));
   const result: PlacedGraph = { nodes: [], edges: [], width: 0, height: 0 };
   let x = 0;
   let y = 0;

@@ -1,4 +1,4 @@
-import "@fontsource-variable/inter/wght.css";
+import "./styles/font.css";
 import { render } from "preact";
 import { App } from "./app";
 import "./styles/tokens.css";

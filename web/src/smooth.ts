@@ -1,4 +1,4 @@
-/** Centred moving average over `2·reach + 1` points (fewer at the ends); gaps stay gaps. */
+/** Moving average over `2·reach + 1` points, cut off at the ends; gaps stay gaps. */
 export function smooth(values: (number | null)[], reach: number): (number | null)[] {
   const sums = [0];
   const counts = [0];
@@ -9,9 +9,8 @@ export function smooth(values: (number | null)[], reach: number): (number | null
   });
   return values.map((value, i) => {
     if (value == null || !Number.isFinite(value)) return null;
-    // The window shrinks on both sides alike near an end, so that the ends are not pulled inward.
-    const half = Math.min(reach, i, values.length - 1 - i);
-    const count = (counts[i + half + 1] as number) - (counts[i - half] as number);
-    return ((sums[i + half + 1] as number) - (sums[i - half] as number)) / count;
+    const from = Math.max(0, i - reach);
+    const to = Math.min(values.length, i + reach + 1);
+    return ((sums[to] as number) - (sums[from] as number)) / ((counts[to] as number) - (counts[from] as number));
   });
 }

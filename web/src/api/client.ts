@@ -64,9 +64,10 @@ async function request<T>(method: string, path: string, init: RequestInit = {}):
   return body as T;
 }
 
-function parseJson(text: string): unknown {
+/** Seeds are 64-bit: as numbers they would lose their last digits, so those that would are read as text. */
+export function parseJson(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return JSON.parse(text.replace(/("seed"\s*:\s*)(-?\d{16,})/g, '$1"$2"'));
   } catch {
     return null;
   }
@@ -99,6 +100,10 @@ export interface GraphQuery {
   relation?: string;
   sort?: string;
   has_candidates?: boolean;
+  text?: string;
+  metric?: string;
+  /** False spares the server the counting. */
+  facets?: boolean;
   limit?: number;
   cursor?: string | null;
 }

@@ -136,8 +136,8 @@ export type SelectRule = "best_worst" | "all_above_margin" | "best_rest" | "rand
 export interface Policy {
   weights: Record<string, number>;
   margin: number;
-  select: SelectRule;
-  tie?: string;
+  select: SelectRule | Record<string, unknown>;
+  tie?: unknown;
 }
 
 export interface HistogramBin {
@@ -222,9 +222,8 @@ export interface JobSample {
 
 export interface Checkpoint {
   step: number;
-  sha256?: string;
-  bytes?: number;
-  url?: string | null;
+  bytes: number;
+  files: { name: string; bytes: number; blob: string }[];
 }
 
 export interface Artifact {
@@ -253,6 +252,10 @@ export interface EvaluationResult extends Comparison {
 export interface Evaluation {
   id: string;
   job_id: string | null;
+  name?: string;
+  /** `progress` looks at a few graphs while the job trains, to choose its best checkpoint; `final` is the result. */
+  kind?: "final" | "progress";
+  step?: number | null;
   state: string;
   progress?: Progress;
   result: EvaluationResult | null;

@@ -1,5 +1,5 @@
 /** One metric over the steps, drawn by uPlot: the points faint, their moving average strong. */
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { formatNumber } from "../format";
@@ -24,6 +24,7 @@ export function Curve({ steps, values, label, reference, tone = "accent", height
   const averaged = useMemo(() => smooth(values, Math.max(1, Math.round(values.length / 25))), [values]);
   const current = theme.value;
   const last = lastNumber(averaged);
+  const [hovered, setHovered] = useState<string | null>(null);
 
   useEffect(() => {
     const element = frame.current;
@@ -41,7 +42,7 @@ export function Curve({ steps, values, label, reference, tone = "accent", height
       {
         width: element.clientWidth,
         height,
-        padding: [8, 8, 0, 0],
+        padding: [8, 14, 0, 0],
         legend: { show: false },
         cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
         scales: {
@@ -84,11 +85,8 @@ export function Curve({ steps, values, label, reference, tone = "accent", height
           setCursor: [
             (chart) => {
               const at = chart.cursor.idx;
-              const output = element.parentElement?.querySelector("[data-value]");
-              if (!output) return;
               const value = at == null ? null : (chart.data[1]?.[at] as number | null | undefined);
-              output.textContent =
-                value == null ? (output.getAttribute("data-value") ?? "") : `step ${chart.data[0][at as number]}: ${formatNumber(value)}`;
+              setHovered(value == null || at == null ? null : `step ${chart.data[0][at]}: ${formatNumber(value)}`);
             },
           ],
         },
@@ -116,9 +114,7 @@ export function Curve({ steps, values, label, reference, tone = "accent", height
     <figure class="curve" aria-label={`${label}: now ${formatNumber(last)}`}>
       <figcaption class="row spread">
         <span class="curve-label">{label}</span>
-        <span class="curve-value tabular" data-value={formatNumber(last)}>
-          {formatNumber(last)}
-        </span>
+        <span class="curve-value tabular">{hovered ?? formatNumber(last)}</span>
       </figcaption>
       <div ref={frame} style={{ height }} />
     </figure>

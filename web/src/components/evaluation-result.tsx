@@ -111,19 +111,14 @@ export function EvaluationImages({ evaluation, count = 12 }: { evaluation: Evalu
           return (
             <Link key={`${item.graph_id}/${item.index}`} href={`/graphs/${item.graph_id}`} class="diptych">
               <div class="diptych-pictures">
-                <Picture src={item.base.image_url} alt={`Base: ${item.caption ?? "held-out graph"}`} badge={<span class="badge">base</span>} />
-                <Picture
-                  src={item.trained.image_url}
-                  alt={`Trained: ${item.caption ?? "held-out graph"}`}
-                  badge={<span class="badge">trained</span>}
-                />
-              </div>
-              <div class="row spread small tabular">
-                <span class="truncate quiet">
-                  {formatScore(item.base.score)} → {formatScore(item.trained.score)}
+                <Picture src={item.base.image_url} alt={`Base: ${item.caption ?? "held-out graph"}`} />
+                <Picture src={item.trained.image_url} alt={`Trained: ${item.caption ?? "held-out graph"}`} />
+                <span class="under">
+                  base <b>{formatScore(item.base.score)}</b>
                 </span>
-                <span style={{ color: delta > 0 ? "var(--winner)" : delta < 0 ? "var(--loser)" : "var(--ink-3)", fontWeight: 600 }}>
-                  {formatDelta(delta, 2)}
+                <span class="under">
+                  trained{" "}
+                  <b style={{ color: delta > 0 ? "var(--winner)" : delta < 0 ? "var(--loser)" : undefined }}>{formatScore(item.trained.score)}</b>
                 </span>
               </div>
               {item.caption && <div class="small faint truncate">{item.caption}</div>}

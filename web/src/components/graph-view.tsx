@@ -24,7 +24,7 @@ export const FULL_SIZES: Sizes = {
   label: (relation) => ({ width: textWidth(relationLine(relation), 12) + 18, height: 22 }),
   nodeGap: 26,
   rankGap: 26,
-  aspect: 1.5,
+  box: { width: 600, height: 360 },
 };
 
 /** Past this many objects a card shows dots instead of words. */
@@ -34,15 +34,15 @@ const CARD_SIZES: Sizes = {
   node: (object) => ({ width: Math.max(44, textWidth(clip(object.label, 14), 12) + (swatchOf(object.attributes) ? 16 : 0) + 18), height: 26 }),
   label: (relation) => ({ width: textWidth(clip(relation.predicate, 16), 10) + 10, height: 15 }),
   nodeGap: 16,
-  rankGap: 12,
-  aspect: 2,
+  rankGap: 8,
+  box: { width: 238, height: 124 },
 };
 const DOT_SIZES: Sizes = {
   node: () => ({ width: 16, height: 16 }),
   label: () => ({ width: 1, height: 1 }),
   nodeGap: 14,
   rankGap: 16,
-  aspect: 2,
+  box: { width: 238, height: 124 },
 };
 
 function Arrowhead({ id }: { id: string }) {
@@ -60,7 +60,7 @@ export function GraphThumbnail({ objects, relations }: { objects: SceneObject[];
   const pad = 6;
   // Never enlarged: a graph of one node keeps the size of its words.
   const width = Math.max(placed.width + 2 * pad, 250);
-  const height = Math.max(placed.height + 2 * pad, 118);
+  const height = Math.max(placed.height + 2 * pad, 136);
   return (
     <svg
       class="graph-thumbnail"
@@ -71,7 +71,7 @@ export function GraphThumbnail({ objects, relations }: { objects: SceneObject[];
         <Arrowhead id="card-arrow" />
       </defs>
       {placed.edges.map((edge) => (
-        <path key={edge.index} d={edgePath(edge.points)} class="graph-edge" marker-end="url(#card-arrow)" />
+        <path key={edge.index} d={edgePath(edge.points)} class="graph-edge" marker-end={words ? "url(#card-arrow)" : undefined} />
       ))}
       {words &&
         placed.edges.map((edge) => (
@@ -92,7 +92,7 @@ export function GraphThumbnail({ objects, relations }: { objects: SceneObject[];
       {placed.nodes.map((node) => {
         const object = objects[node.index] as SceneObject;
         const swatch = swatchOf(object.attributes);
-        if (!words) return <circle key={node.index} cx={node.x} cy={node.y} r="6" class="graph-node" style={swatch ? { fill: swatch } : undefined} />;
+        if (!words) return <circle key={node.index} cx={node.x} cy={node.y} r="6" class="graph-dot" style={swatch ? { fill: swatch } : undefined} />;
         return (
           <g key={node.index} transform={`translate(${node.x} ${node.y})`}>
             <rect class="graph-node" x={-node.width / 2} y={-node.height / 2} width={node.width} height={node.height} rx="8" />
@@ -133,9 +133,14 @@ export function GraphView({
   onFocus: (focus: Focus | null) => void;
   height?: number;
 }) {
-  const placed = useMemo(() => layoutGraph(objects, relations, FULL_SIZES), [objects, relations]);
   const frame = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(0);
+  // In steps, so that the layout does not jump at every pixel of a resize.
+  const space = Math.round((width || 600) / 100) * 100;
+  const placed = useMemo(
+    () => layoutGraph(objects, relations, { ...FULL_SIZES, box: { width: space - 52, height: height - 52 } }),
+    [objects, relations, space, height],
+  );
   const [view, setView] = useState<View | null>(null);
   const drag = useRef<{ x: number; y: number } | null>(null);
 

@@ -10,7 +10,7 @@ const MARKS: Record<Verdict, { icon: IconName; label: string }> = {
   yes: { icon: "check", label: "yes" },
   no: { icon: "cross", label: "no" },
   cannot_answer: { icon: "question", label: "cannot answer" },
-  masked: { icon: "mask", label: "yes, but a question it depends on does not hold: not counted" },
+  masked: { icon: "check", label: "yes, but a question it depends on does not hold: not counted" },
   missing: { icon: "minus", label: "not asked yet" },
 };
 
@@ -123,10 +123,10 @@ export function QuestionMatrix({
           <AnswerMark verdict="no" /> no
         </span>
         <span class="row">
-          <AnswerMark verdict="masked" /> yes, but its parent is not
+          <AnswerMark verdict="masked" /> not counted
         </span>
         <span class="row">
-          <AnswerMark verdict="cannot_answer" /> cannot answer
+          <AnswerMark verdict="cannot_answer" /> refused
         </span>
       </div>
     </div>

@@ -126,19 +126,50 @@ export function GraphPage({ id }: { id: string }) {
         </div>
       </div>
 
-      <div class="graph-layout">
-        <Panel
-          title="Scene graph"
-          flush
-          extra={<span class="small faint">hover or tab to a part; drag to move, Ctrl + wheel to zoom</span>}
-          label="Scene graph"
-        >
-          {value ? (
-            <GraphView objects={value.objects} relations={value.relations} lit={lit} onFocus={setFocus} height={height} />
-          ) : (
-            <Skeleton height={height} />
-          )}
-        </Panel>
+      <div class={`graph-layout ${value && value.objects.length > 8 ? "wide" : ""}`}>
+        <div class="stack">
+          <Panel
+            title="Scene graph"
+            flush
+            extra={<span class="small faint">hover or tab to a part; drag to move, Ctrl + wheel to zoom</span>}
+            label="Scene graph"
+          >
+            {value ? (
+              <GraphView objects={value.objects} relations={value.relations} lit={lit} onFocus={setFocus} height={height} />
+            ) : (
+              <Skeleton height={height} />
+            )}
+          </Panel>
+          <Panel
+            title="Questions and answers"
+            extra={
+              <span class="small faint truncate" aria-live="polite">
+                {focused && focused.length > 0 ? focused.map((question) => question.text).slice(0, 2).join("  ") : "a child counts only where its parent holds"}
+              </span>
+            }
+            flush
+            label="Questions and answers"
+          >
+            {value ? (
+              value.questions.length > 0 ? (
+                <QuestionMatrix
+                  questions={value.questions}
+                  candidates={items}
+                  best={ranking.best}
+                  worst={ranking.worst}
+                  lit={lit}
+                  onFocus={setFocus}
+                />
+              ) : (
+                <Empty icon="question" title="No questions yet">
+                  <p>They are derived from the graph when its candidates are scored.</p>
+                </Empty>
+              )
+            ) : (
+              <Skeleton height={220} />
+            )}
+          </Panel>
+        </div>
         <Panel title="Candidates" label="Candidates">
           {candidates.error && !candidates.value && <ErrorNotice error={candidates.error} what="The candidates could not be loaded." />}
           {candidates.value && items.length === 0 ? (
@@ -161,36 +192,6 @@ export function GraphPage({ id }: { id: string }) {
           )}
         </Panel>
       </div>
-
-      <Panel
-        title="Questions and answers"
-        extra={
-          <span class="small faint truncate" aria-live="polite">
-            {focused && focused.length > 0 ? focused.map((question) => question.text).slice(0, 2).join("  ") : "a child counts only where its parent holds"}
-          </span>
-        }
-        flush
-        label="Questions and answers"
-      >
-        {value ? (
-          value.questions.length > 0 ? (
-            <QuestionMatrix
-              questions={value.questions}
-              candidates={items}
-              best={ranking.best}
-              worst={ranking.worst}
-              lit={lit}
-              onFocus={setFocus}
-            />
-          ) : (
-            <Empty icon="question" title="No questions yet">
-              <p>They are derived from the graph when its candidates are scored.</p>
-            </Empty>
-          )
-        ) : (
-          <Skeleton height={220} />
-        )}
-      </Panel>
 
       {value && (
         <div class="graph-layout even">

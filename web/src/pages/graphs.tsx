@@ -111,7 +111,10 @@ export function GraphsPage() {
     label: address.label,
     attribute: address.attribute,
     relation: address.relation,
+    text: address.text,
     sort: address.sort,
+    // Says which score the order goes by; without an order it would only split the browser's cache.
+    metric: address.sort && metric !== "dpg" ? metric : undefined,
     limit: PAGE_SIZE,
   };
   const key = JSON.stringify(query);
@@ -125,7 +128,7 @@ export function GraphsPage() {
   const loadMore = useCallback(() => {
     if (more.key !== key || !more.cursor || more.busy) return;
     setMore({ ...more, busy: true });
-    api.listGraphs({ ...query, cursor: more.cursor }).then(
+    api.listGraphs({ ...query, cursor: more.cursor, facets: false }).then(
       (page) =>
         setMore((old) =>
           old.key === key ? { key, items: [...old.items, ...page.items], cursor: page.next_cursor ?? null, busy: false } : old,
@@ -136,7 +139,7 @@ export function GraphsPage() {
 
   const items = [...(first.value?.items ?? []), ...(more.key === key ? more.items : [])];
   const facets = first.value?.facets ?? {};
-  const active = [...FILTERS, "split" as const].filter((name) => address[name]);
+  const active = [...FILTERS, "split" as const, "text" as const].filter((name) => address[name]);
 
   return (
     <>
@@ -152,6 +155,14 @@ export function GraphsPage() {
             onChange={(value) => change({ metric: value === "dpg" ? null : value })}
             options={METRICS.map((name) => ({ value: name, label: metricLabel(name) }))}
           />
+          <input
+            type="search"
+            class="input graph-search"
+            placeholder="Search captions"
+            aria-label="Search captions"
+            value={address.text ?? ""}
+            onInput={(event) => change({ text: event.currentTarget.value })}
+          />
           <select
             class="select graph-sort"
             aria-label="Sort"
@@ -159,11 +170,10 @@ export function GraphsPage() {
             onChange={(event) => change({ sort: event.currentTarget.value }, true)}
           >
             <option value="">Oldest first</option>
-            <option value="-created_at">Newest first</option>
-            <option value="-spread">Widest margin first</option>
-            <option value="score">Lowest mean score first</option>
-            <option value="-score">Highest mean score first</option>
-            <option value="-num_objects">Most objects first</option>
+            <option value="newest">Newest first</option>
+            <option value="spread">Widest spread first</option>
+            <option value="best_score">Best candidate first</option>
+            <option value="worst_score">Worst candidate first</option>
           </select>
         </div>
       </div>
@@ -193,7 +203,7 @@ export function GraphsPage() {
           {first.value && items.length === 0 && (
             <Empty icon="graphs" title={active.length > 0 ? "No graph fits these filters" : "No graphs yet"}>
               {active.length > 0 ? (
-                <button type="button" class="button" onClick={() => change({ split: null, label: null, attribute: null, relation: null }, true)}>
+                <button type="button" class="button" onClick={() => change({ split: null, label: null, attribute: null, relation: null, text: null }, true)}>
                   Remove the filters
                 </button>
               ) : (
@@ -207,7 +217,7 @@ export function GraphsPage() {
             </Empty>
           )}
           <div class={`card-grid ${first.loading && first.value ? "stale" : ""}`}>
-            {!first.value && !first.error && Array.from({ length: 12 }, (_, i) => <Skeleton key={i} height={292} />)}
+            {!first.value && !first.error && Array.from({ length: 12 }, (_, i) => <Skeleton key={i} height={310} />)}
             {items.map((graph) => (
               <GraphCard key={graph.id} graph={graph} metric={metric} />
             ))}

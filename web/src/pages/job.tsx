@@ -11,6 +11,7 @@ import { Bar, Empty, ErrorNotice, isActive, Panel, Picture, Skeleton, StateChip 
 import { Curve } from "../components/curve";
 import { EvaluationFigures, EvaluationImages } from "../components/evaluation-result";
 import { Icon, type IconName } from "../components/icon";
+import { Intervals } from "../components/interval";
 import { formatBytes, formatCount, formatNumber, formatSeconds, formatTime, humanize, shortHash } from "../format";
 import { usePageTitle } from "../page-title";
 import { jobTitle, secondsOf } from "./jobs";
@@ -138,12 +139,10 @@ function Samples({ job }: { job: Job }) {
           {[...bySlot.entries()].map(([key, { first, byStep }]) => (
             <Link key={key} href={`/graphs/${first.graph_id}`} class="diptych">
               <div class="diptych-pictures">
-                <Picture src={byStep.get(base ?? 0)?.image_url} alt="Before training" badge={<span class="badge">base</span>} />
-                <Picture
-                  src={step === undefined ? null : byStep.get(step)?.image_url}
-                  alt={`At step ${step}`}
-                  badge={<span class="badge">step {step}</span>}
-                />
+                <Picture src={byStep.get(base ?? 0)?.image_url} alt="Before training" />
+                <Picture src={step === undefined ? null : byStep.get(step)?.image_url} alt={`At step ${step}`} />
+                <span class="under">{base === 0 ? "base" : `step ${formatCount(base)}`}</span>
+                <span class="under">step {formatCount(step)}</span>
               </div>
               {first.caption && <div class="small faint truncate">{first.caption}</div>}
             </Link>
@@ -222,7 +221,7 @@ export function JobPage({ id }: { id: string }) {
   const active = value ? isActive(value.state) : true;
   const metrics = useMetrics(id, active);
   const evaluations = useResource(`job/${id}/evaluations`, (signal) => api.listEvaluations(id, signal), {
-    poll: (page) => (active || !page?.items.some((item) => item.result) ? 3000 : null),
+    poll: (page) => (active || !page?.items.some((item) => item.kind !== "progress" && item.result) ? 3000 : null),
     keep: true,
   });
   const checkpoints = useResource(`job/${id}/checkpoints/${active}`, (signal) => api.listCheckpoints(id, signal), {
@@ -242,7 +241,12 @@ export function JobPage({ id }: { id: string }) {
       </>
     );
   }
-  const evaluation = evaluations.value?.items.find((item) => item.result) ?? evaluations.value?.items[0];
+  const all = evaluations.value?.items ?? [];
+  const finals = all.filter((item) => item.kind !== "progress");
+  const evaluation = finals.find((item) => item.result) ?? finals[0];
+  const looks = all
+    .filter((item) => item.kind === "progress" && item.result && item.step != null)
+    .sort((a, b) => (a.step ?? 0) - (b.step ?? 0));
   const share = value?.progress?.total ? value.progress.done / value.progress.total : 0;
   const maxStep = typeof value?.spec?.max_steps === "number" ? value.spec.max_steps : undefined;
   const last = metrics.points.at(-1);
@@ -324,6 +328,22 @@ export function JobPage({ id }: { id: string }) {
         )}
       </Panel>
 
+      {looks.length > 0 && (
+        <Panel
+          title="Looks at held-out graphs on the way"
+          label="Looks at held-out graphs on the way"
+          extra={<span class="small faint">a few other held-out graphs: they choose the checkpoint, not the result</span>}
+        >
+          <Intervals
+            rows={looks.flatMap(({ step, result }) =>
+              result
+                ? [{ name: `step ${formatCount(step)}`, delta: result.delta, low: result.delta_ci95[0], high: result.delta_ci95[1], tone: "trained" }]
+                : [],
+            )}
+          />
+        </Panel>
+      )}
+
       {value ? <Samples job={value} /> : <Skeleton height={240} />}
 
       <div class="graph-layout even">
@@ -364,8 +384,8 @@ export function JobPage({ id }: { id: string }) {
                 {(checkpoints.value?.items ?? []).map((checkpoint) => (
                   <tr key={checkpoint.step}>
                     <td>checkpoint, step {formatCount(checkpoint.step)}</td>
-                    <td class="mono faint" title={checkpoint.sha256}>
-                      {shortHash(checkpoint.sha256)}
+                    <td class="faint small">
+                      {checkpoint.files.length} {checkpoint.files.length === 1 ? "file" : "files"}
                     </td>
                     <td class="number">{formatBytes(checkpoint.bytes)}</td>
                   </tr>

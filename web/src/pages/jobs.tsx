@@ -54,7 +54,7 @@ function StartForm({ pairing, onDone }: { pairing: string | undefined; onDone: (
   const [form, setForm] = useState<Form>({
     pairing: pairing ?? "",
     objective: "inversion-dpo",
-    path: "recorded",
+    path: "auto",
     trainable: "unet",
     rank: "16",
     steps: "300",
@@ -131,10 +131,11 @@ function StartForm({ pairing, onDone }: { pairing: string | undefined; onDone: (
           <label class="field">
             <span>Path</span>
             <select class="select" value={form.path} onChange={set("path")}>
+              <option value="auto">auto</option>
               <option value="recorded">recorded</option>
               <option value="inverted">inverted</option>
             </select>
-            <small>recorded: replayed from the seed, exactly</small>
+            <small>auto: replayed from the seed where this model made it, else inverted</small>
           </label>
         )}
         <label class="field">
@@ -163,13 +164,14 @@ function StartForm({ pairing, onDone }: { pairing: string | undefined; onDone: (
 }
 
 export function jobSpec(form: Form): Record<string, unknown> {
-  const objective: Record<string, unknown> = { name: form.objective, beta: Number(form.beta) };
+  const objective: Record<string, unknown> = { name: form.objective };
   if (form.objective === "inversion-dpo") objective.path = form.path;
   const rank = Number(form.rank);
   return {
     pairing_id: form.pairing,
     objective,
-    trainable: form.trainable === "lora" ? { lora: { rank, alpha: rank } } : "unet",
+    trainable: form.trainable === "lora" ? { kind: "lora", rank, alpha: rank } : "unet",
+    beta: Number(form.beta),
     max_steps: Number(form.steps),
     batch_size: Number(form.batch),
     learning_rate: Number(form.rate),
@@ -240,7 +242,7 @@ export function JobsPage() {
               <tbody>
                 {items.map((job) => {
                   const share = job.progress?.total ? job.progress.done / job.progress.total : 0;
-                  const evaluation = evaluations.value?.items.find((item) => item.job_id === job.id && item.result);
+                  const evaluation = evaluations.value?.items.find((item) => item.job_id === job.id && item.kind !== "progress" && item.result);
                   return (
                     <tr key={job.id}>
                       <td>

@@ -90,7 +90,7 @@ function Figures({ demo, graphs }: { demo: Demo | null; graphs: number | null })
 }
 
 function LatestGraphs({ running }: { running: boolean }) {
-  const latest = useResource("latest-graphs", (signal) => api.listGraphs({ has_candidates: true, sort: running ? "-updated_at" : "-spread", limit: 8 }, signal), {
+  const latest = useResource("latest-graphs", (signal) => api.listGraphs({ has_candidates: true, sort: running ? "newest" : "spread", limit: 8, facets: false }, signal), {
     poll: () => (running ? 2000 : null),
     keep: true,
   });
@@ -105,7 +105,7 @@ function LatestGraphs({ running }: { running: boolean }) {
         </Link>
       </div>
       <div class="card-grid">
-        {!latest.value && Array.from({ length: 4 }, (_, i) => <Skeleton key={i} height={292} />)}
+        {!latest.value && Array.from({ length: 4 }, (_, i) => <Skeleton key={i} height={310} />)}
         {items.map((graph) => (
           <GraphCard key={graph.id} graph={graph} />
         ))}
@@ -145,7 +145,9 @@ function LiveJob({ job }: { job: Job }) {
 }
 
 function Result({ evaluations, jobs }: { evaluations: Evaluation[]; jobs: Job[] }) {
-  const finished = evaluations.flatMap((evaluation) => (evaluation.result ? [{ evaluation, result: evaluation.result }] : []));
+  const finished = evaluations.flatMap((evaluation) =>
+    evaluation.result && evaluation.kind !== "progress" ? [{ evaluation, result: evaluation.result }] : [],
+  );
   const [best] = [...finished].sort((a, b) => b.result.delta - a.result.delta);
   if (!best) return null;
   const nameOf = (evaluation: Evaluation) => {
@@ -218,7 +220,7 @@ export function OverviewPage() {
     poll: () => (running ? 3000 : 8000),
     keep: true,
   });
-  const graphs = useResource(`overview-count/${running}`, (signal) => api.listGraphs({ limit: 1 }, signal), { poll: () => (running ? 3000 : null), keep: true });
+  const graphs = useResource(`overview-count/${running}`, (signal) => api.listGraphs({ limit: 1, facets: false }, signal), { poll: () => (running ? 3000 : null), keep: true });
   const total = graphs.value?.total ?? null;
   const jobItems = jobs.value?.items ?? [];
   const shownJobs = jobItems.filter((job) => isActive(job.state));
@@ -259,9 +261,11 @@ export function OverviewPage() {
         </>
       )}
       <Result evaluations={results} jobs={jobItems} />
-      {(shownJobs.length > 0 ? shownJobs : isDemo ? jobItems.slice(0, 2) : []).map((job) => (
-        <LiveJob key={job.id} job={job} />
-      ))}
+      <div class="live-jobs">
+        {(shownJobs.length > 0 ? shownJobs : isDemo ? jobItems.slice(0, 2) : []).map((job) => (
+          <LiveJob key={job.id} job={job} />
+        ))}
+      </div>
       <LatestGraphs running={running} />
     </>
   );

@@ -44,13 +44,16 @@ export function PairTile({ pair, href }: { pair: Pair; href: string }) {
   return (
     <Link href={href} class="diptych">
       <div class="diptych-pictures">
-        <Picture src={pair.winner.image_url} alt="Winner" tone="winner" badge={<span class="badge winner">{formatScore(pair.winner.score)}</span>} />
-        <Picture src={pair.loser.image_url} alt="Loser" tone="loser" badge={<span class="badge loser">{formatScore(pair.loser.score)}</span>} />
+        <Picture src={pair.winner.image_url} alt="Winner" tone="winner" />
+        <Picture src={pair.loser.image_url} alt="Loser" tone="loser" />
+        <span class="under winner">
+          winner <b>{formatScore(pair.winner.score)}</b>
+        </span>
+        <span class="under loser">
+          loser <b>{formatScore(pair.loser.score)}</b>
+        </span>
       </div>
-      <div class="row spread small">
-        <span class="truncate quiet">{pair.differing_questions?.[0]?.text ?? pair.caption ?? " "}</span>
-        <span class="tabular nowrap faint">Δ {formatScore(pair.margin)}</span>
-      </div>
+      <div class="small faint truncate">{pair.differing_questions?.[0]?.text ?? pair.caption ?? " "}</div>
     </Link>
   );
 }
@@ -88,7 +91,7 @@ export function PairsPage() {
     setBusy(true);
     setFailure(null);
     try {
-      const pairing = await api.freezePairing(name || `${policy.select.replaceAll("_", "-")} ${policy.margin}`, effective(policy));
+      const pairing = await api.freezePairing(name || `${String(policy.select).replaceAll("_", "-")} ${policy.margin}`, effective(policy));
       navigate(`/pairings/${pairing.id}`);
     } catch (error) {
       setFailure(error as Error);
@@ -168,7 +171,7 @@ export function PairsPage() {
                   <input
                     class="input"
                     value={name}
-                    placeholder={`${policy.select.replaceAll("_", "-")} ${policy.margin}`}
+                    placeholder={`${String(policy.select).replaceAll("_", "-")} ${policy.margin}`}
                     onInput={(event) => setName(event.currentTarget.value)}
                   />
                 </label>
