@@ -39,7 +39,8 @@ impl BlobStore {
         if !location.contains("://") {
             return Self::local(Path::new(location));
         }
-        let url = url::Url::parse(location).map_err(|error| Error::invalid("", format!("the blob URL {location}: {error}")))?;
+        let url = url::Url::parse(location)
+            .map_err(|error| Error::invalid("", format!("the blob URL {location}: {error}")))?;
         let options = std::env::vars().filter(|(name, _)| name.starts_with("AWS_"));
         let (store, prefix) = object_store::parse_url_opts(&url, options)
             .map_err(|error| Error::invalid("", format!("the blob URL {location}: {error}")))?;

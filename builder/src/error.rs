@@ -35,7 +35,11 @@ pub enum Error {
     Row { table: &'static str, column: &'static str, message: String },
 
     #[error("blob {key}")]
-    Blob { key: String, #[source] source: object_store::Error },
+    Blob {
+        key: String,
+        #[source]
+        source: object_store::Error,
+    },
 
     /// What lies under a blob's key does not hash to it: the storage lost or changed bytes.
     #[error("blob {key} is damaged: its content hashes to {found}")]
@@ -50,7 +54,11 @@ pub enum Error {
     Models(#[from] models::Error),
 
     #[error("{context}")]
-    Json { context: String, #[source] source: serde_json::Error },
+    Json {
+        context: String,
+        #[source]
+        source: serde_json::Error,
+    },
 
     #[error("the queue: {0}")]
     Queue(String),
@@ -78,6 +86,7 @@ impl Fault {
 }
 
 impl Error {
+    #[expect(clippy::needless_pass_by_value, reason = "callers hand an id over as it is")]
     pub fn not_found(what: &'static str, id: impl ToString) -> Self {
         Self::NotFound { what, id: id.to_string() }
     }
@@ -94,7 +103,10 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Store(source) => match source {
-                sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+                sqlx::Error::Io(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed => true,
                 // Class 40: serialization failure, deadlock; 53: out of resources; 57: shutdown; 08: connection.
                 sqlx::Error::Database(error) => error
                     .code()

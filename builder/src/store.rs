@@ -23,6 +23,7 @@ pub mod model;
 pub mod page;
 pub mod pairing;
 pub mod question;
+pub mod queue;
 pub mod score_card;
 pub mod score_run;
 pub mod setting;

@@ -69,7 +69,8 @@ pub async fn list(conn: &mut PgConnection, job_id: Uuid) -> Result<Vec<Checkpoin
 
 /// Forgets one; its blobs stay until nobody names them.
 pub async fn delete(conn: &mut PgConnection, job_id: Uuid, step: i32) -> Result<bool> {
-    let done = sqlx::query!("DELETE FROM checkpoint WHERE job_id = $1 AND step = $2", job_id, step).execute(conn).await?;
+    let done =
+        sqlx::query!("DELETE FROM checkpoint WHERE job_id = $1 AND step = $2", job_id, step).execute(conn).await?;
     Ok(done.rows_affected() == 1)
 }
 

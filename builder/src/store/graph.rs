@@ -74,7 +74,9 @@ pub async fn upsert(conn: &mut PgConnection, graphs: &[NewGraph<'_>]) -> Result<
             _ if inserted.contains(id) => Ok(Upserted::Accepted(*id)),
             Some((other, its_hash)) if its_hash == hash => Ok(Upserted::Unchanged(*other)),
             Some((other, _)) => Ok(Upserted::Duplicate(*other)),
-            None => Err(Error::conflict("concurrent_delete", format!("graph {} was deleted meanwhile", one.graph.img_id))),
+            None => {
+                Err(Error::conflict("concurrent_delete", format!("graph {} was deleted meanwhile", one.graph.img_id)))
+            }
         })
         .collect()
 }
@@ -220,6 +222,17 @@ pub async fn find_by_img_id(conn: &mut PgConnection, img_id: &str) -> Result<Opt
         Some(id) => find(conn, id).await,
         None => Ok(None),
     }
+}
+
+/// Ids of the graphs with these `img_id`s, in their order; those that do not exist are left out.
+pub async fn ids_of_img_ids(conn: &mut PgConnection, img_ids: &[String]) -> Result<Vec<Uuid>> {
+    Ok(sqlx::query_scalar!(
+        "SELECT g.id FROM UNNEST($1::text[]) WITH ORDINALITY AS t (img_id, ordinality) JOIN graph g USING (img_id)
+         ORDER BY t.ordinality",
+        img_ids,
+    )
+    .fetch_all(conn)
+    .await?)
 }
 
 /// Those of `ids` that exist, in the order of `ids`.
@@ -470,7 +483,8 @@ pub type Facets = BTreeMap<String, Vec<(String, i64)>>;
 
 /// Counts over all pages of the list with this filter.
 pub async fn facets(conn: &mut PgConnection, filter: &Filter) -> Result<Facets> {
-    let mut query = QueryBuilder::<Postgres>::new("WITH matched AS MATERIALIZED (SELECT g.id, g.split FROM graph g WHERE true");
+    let mut query =
+        QueryBuilder::<Postgres>::new("WITH matched AS MATERIALIZED (SELECT g.id, g.split FROM graph g WHERE true");
     push_filter(&mut query, filter);
     query.push(
         ")
@@ -514,10 +528,15 @@ fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
             .push("]::text[])");
     }
     for predicate in &filter.relations {
-        query.push(" AND g.id IN (SELECT graph_id FROM relation WHERE predicate = ").push_bind(predicate.clone()).push(")");
+        query
+            .push(" AND g.id IN (SELECT graph_id FROM relation WHERE predicate = ")
+            .push_bind(predicate.clone())
+            .push(")");
     }
     if let Some(has) = filter.has_candidates {
-        query.push(if has { " AND" } else { " AND NOT" }).push(" EXISTS (SELECT FROM candidate c WHERE c.graph_id = g.id)");
+        query
+            .push(if has { " AND" } else { " AND NOT" })
+            .push(" EXISTS (SELECT FROM candidate c WHERE c.graph_id = g.id)");
     }
     if let Some(text) = filter.text.as_deref().filter(|text| !text.is_empty()) {
         let pattern = format!("%{}%", text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));

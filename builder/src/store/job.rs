@@ -236,7 +236,9 @@ pub async fn release(conn: &mut PgConnection, id: Uuid, worker: &str) -> Result<
 
 /// Frees the leases of a worker that is known to be dead, without waiting for them to run out.
 pub async fn release_all_of(conn: &mut PgConnection, worker: &str) -> Result<u64> {
-    let done = sqlx::query!("UPDATE job SET worker = NULL, lease_until = NULL WHERE worker = $1", worker).execute(conn).await?;
+    let done = sqlx::query!("UPDATE job SET worker = NULL, lease_until = NULL WHERE worker = $1", worker)
+        .execute(conn)
+        .await?;
     Ok(done.rows_affected())
 }
 

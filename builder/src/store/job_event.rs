@@ -52,3 +52,10 @@ pub async fn list_after(conn: &mut PgConnection, job_id: Uuid, after: i64, limit
     .fetch_all(conn)
     .await?)
 }
+
+/// How many events the job has.
+pub async fn count(conn: &mut PgConnection, job_id: Uuid) -> Result<i64> {
+    Ok(sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM job_event WHERE job_id = $1"#, job_id)
+        .fetch_one(conn)
+        .await?)
+}

@@ -47,6 +47,7 @@ pub async fn list(conn: &mut PgConnection, job_id: Uuid, since_step: i32, stride
 
 /// Forgets the steps after `step`, when a job goes back to a checkpoint.
 pub async fn delete_after(conn: &mut PgConnection, job_id: Uuid, step: i32) -> Result<u64> {
-    let done = sqlx::query!("DELETE FROM job_metric WHERE job_id = $1 AND step > $2", job_id, step).execute(conn).await?;
+    let done =
+        sqlx::query!("DELETE FROM job_metric WHERE job_id = $1 AND step > $2", job_id, step).execute(conn).await?;
     Ok(done.rows_affected())
 }
