@@ -43,16 +43,20 @@ function Stage({ stage }: { stage: DemoStage }) {
   const share = done ? 1 : stage.total > 0 ? stage.done / stage.total : 0;
   return (
     <li class={`stage ${done ? "done" : running ? "running" : failed ? "failed" : ""}`} aria-current={running ? "step" : undefined}>
-      <div class="row spread">
-        <span class="stage-name">
-          <span class="stage-mark">{done ? <Icon name="check" size={12} /> : failed ? <Icon name="cross" size={12} /> : null}</span>
-          {stageLabel(stage.name)}
-        </span>
-        <span class="small faint tabular">{stage.seconds ? formatSeconds(stage.seconds) : ""}</span>
-      </div>
+      <span class="stage-name">
+        <span class="stage-mark">{done ? <Icon name="check" size={12} /> : failed ? <Icon name="cross" size={12} /> : null}</span>
+        {stageLabel(stage.name)}
+      </span>
       <Bar value={share} moving={running} tone={done ? "winner" : failed ? "loser" : "accent"} />
       <span class="small faint tabular">
-        {stage.total > 0 ? `${formatCount(stage.done)} of ${formatCount(stage.total)} ${stage.unit ?? ""}` : done ? "done" : "waiting"}
+        {stage.total > 0
+          ? `${done ? "" : `${formatCount(stage.done)} of `}${formatCount(stage.total)} ${stage.unit ?? ""}`
+          : done
+            ? "done"
+            : running
+              ? "working"
+              : "waiting"}
+        {stage.seconds ? <span class="stage-seconds">{formatSeconds(stage.seconds)}</span> : null}
       </span>
     </li>
   );
