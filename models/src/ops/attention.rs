@@ -33,6 +33,30 @@ struct Sizes {
     head: usize,
 }
 
+impl Sizes {
+    /// Image and first column of the `i`th (image, head).
+    fn place(&self, i: usize) -> (usize, usize) {
+        let heads = self.width / self.head;
+        (i / heads, i % heads * self.head)
+    }
+
+    /// From `[image, head, row, k]`, as threads divide the work, to `[image, row, heads · k]`.
+    fn side_by_side(&self, from: &[f32], to: &mut [f32]) {
+        if from.is_empty() {
+            return;
+        }
+        let image = from.len() / self.images;
+        for (from, to) in from.chunks_exact(image).zip(to.chunks_exact_mut(image)) {
+            let per_head = image / self.width * self.head;
+            for (h, from) in from.chunks_exact(per_head).enumerate() {
+                for (from, to) in from.chunks_exact(self.head).zip(to.chunks_exact_mut(self.width)) {
+                    to[h * self.head..][..self.head].copy_from_slice(from);
+                }
+            }
+        }
+    }
+}
+
 /// Scores to probabilities in place; row r of the block is query `first + r`.
 #[multiversion(targets = "simd")]
 fn probabilities(scores: &mut [f32], keys: usize, scale: f32, causal: bool, first: usize) {
@@ -123,22 +147,28 @@ impl CustomOp3 for Attention {
         let s = self.sizes(ql.shape(), kl.shape(), vl.shape())?;
         let (q, k, v) = (slice(q, ql)?, slice(k, kl)?, slice(v, vl)?);
         let mut y = vec![0.; q.len()];
+        if y.is_empty() {
+            return Ok(output(y, (s.images, s.queries, s.width)));
+        }
         let (query_image, key_image) = (s.queries * s.width, s.keys * s.width);
-        for_chunks(&mut y, query_image, |i, y, threads| {
-            let (q, k, v) = (&q[i * query_image..], &k[i * key_image..], &v[i * key_image..]);
-            for offset in (0..s.width).step_by(s.head) {
-                let (q, k) = (&q[offset..], View::rows(&k[offset..], s.width));
-                let v = View::rows(&v[offset..], s.width);
+        scratch(y.len(), |heads| {
+            for_chunks(heads, s.queries * s.head, |i, y, threads| {
+                let (image, offset) = s.place(i);
+                let q = &q[image * query_image + offset..];
+                let k = View::rows(&k[image * key_image + offset..], s.width);
+                let v = View::rows(&v[image * key_image + offset..], s.width);
                 for (start, end) in Self::blocks(&s) {
                     let (rows, reach) = (end - start, self.reach(&s, end));
                     scratch(rows * reach, |p| {
                         self.block(&s, (start, end), q, k, p, threads)?;
-                        let target = Target { data: &mut y[offset + start * s.width..], stride: s.width };
+                        let target = Target { data: &mut y[start * s.head..], stride: s.head };
                         multiply((rows, s.head, reach), target, View::rows(p, reach), v, false, threads)
                     })?;
                 }
-            }
-            Ok(())
+                Ok(())
+            })?;
+            s.side_by_side(heads, &mut y);
+            Ok::<(), candle_core::Error>(())
         })?;
         Ok(output(y, (s.images, s.queries, s.width)))
     }
@@ -154,6 +184,7 @@ impl CustomOp3 for Attention {
         let s = self.sizes(q.shape(), k.shape(), v.shape())?;
         let (want_q, want_k, want_v) = (q.track_op(), k.track_op(), v.track_op());
         let (query_image, key_image) = (s.queries * s.width, s.keys * s.width);
+        let (query_head, key_head) = (s.queries * s.head, s.keys * s.head);
         let mut dq = vec![0.; s.images * query_image];
         let mut dk = vec![0.; s.images * key_image];
         let mut dv = vec![0.; s.images * key_image];
@@ -161,61 +192,62 @@ impl CustomOp3 for Attention {
             if query_image == 0 {
                 return Ok(());
             }
-            let mut images: Vec<_> = dq
-                .chunks_mut(query_image)
-                .zip(dk.chunks_mut(key_image))
-                .zip(dv.chunks_mut(key_image))
+            let mut heads: Vec<_> = dq
+                .chunks_mut(query_head)
+                .zip(dk.chunks_mut(key_head))
+                .zip(dv.chunks_mut(key_head))
                 .map(|((dq, dk), dv)| (dq, dk, dv))
                 .collect();
-            for_chunks(&mut images, 1, |i, image, threads| {
-                let (q, dy) = (&q[i * query_image..], &dy[i * query_image..]);
-                let (k, v) = (&k[i * key_image..], &v[i * key_image..]);
-                let Some((dq, dk, dv)) = image.first_mut() else { return Ok(()) };
-                for offset in (0..s.width).step_by(s.head) {
-                    let (q, dy) = (&q[offset..], &dy[offset..]);
-                    let k = View::rows(&k[offset..], s.width);
-                    let v = View::rows(&v[offset..], s.width);
-                    for (start, end) in Self::blocks(&s) {
-                        let (rows, reach) = (end - start, self.reach(&s, end));
-                        let again = start > 0;
-                        let dy = View::rows(&dy[start * s.width..], s.width);
-                        let at = offset + start * s.width;
-                        scratch(rows * reach, |p| {
-                            self.block(&s, (start, end), q, k, p, threads)?;
-                            if want_v {
-                                let target = Target { data: &mut dv[offset..], stride: s.width };
-                                let p = View::rows(p, reach).transposed();
-                                multiply((reach, s.head, rows), target, p, dy, again, threads)?;
+            for_chunks(&mut heads, 1, |i, one, threads| {
+                let Some((dq, dk, dv)) = one.first_mut() else { return Ok(()) };
+                let (image, offset) = s.place(i);
+                let (q, dy) = (&q[image * query_image + offset..], &dy[image * query_image + offset..]);
+                let k = View::rows(&k[image * key_image + offset..], s.width);
+                let v = View::rows(&v[image * key_image + offset..], s.width);
+                for (start, end) in Self::blocks(&s) {
+                    let (rows, reach) = (end - start, self.reach(&s, end));
+                    let again = start > 0;
+                    let dy = View::rows(&dy[start * s.width..], s.width);
+                    scratch(rows * reach, |p| {
+                        self.block(&s, (start, end), q, k, p, threads)?;
+                        if want_v {
+                            let target = Target { data: dv, stride: s.head };
+                            let p = View::rows(p, reach).transposed();
+                            multiply((reach, s.head, rows), target, p, dy, again, threads)?;
+                        }
+                        if !want_q && !want_k {
+                            return Ok::<(), candle_core::Error>(());
+                        }
+                        scratch(rows * reach, |ds| {
+                            let target = Target { data: ds, stride: reach };
+                            multiply((rows, reach, s.head), target, dy, v.transposed(), false, threads)?;
+                            score_gradients(p, ds, reach, self.scale as f32);
+                            let ds = View::rows(ds, reach);
+                            if want_q {
+                                let target = Target { data: &mut dq[start * s.head..], stride: s.head };
+                                multiply((rows, s.head, reach), target, ds, k, false, threads)?;
                             }
-                            if !want_q && !want_k {
-                                return Ok::<(), candle_core::Error>(());
+                            if want_k {
+                                let target = Target { data: dk, stride: s.head };
+                                let q = View::rows(&q[start * s.width..], s.width);
+                                multiply((reach, s.head, rows), target, ds.transposed(), q, again, threads)?;
                             }
-                            scratch(rows * reach, |ds| {
-                                let target = Target { data: ds, stride: reach };
-                                multiply((rows, reach, s.head), target, dy, v.transposed(), false, threads)?;
-                                score_gradients(p, ds, reach, self.scale as f32);
-                                let ds = View::rows(ds, reach);
-                                if want_q {
-                                    let target = Target { data: &mut dq[at..], stride: s.width };
-                                    multiply((rows, s.head, reach), target, ds, k, false, threads)?;
-                                }
-                                if want_k {
-                                    let target = Target { data: &mut dk[offset..], stride: s.width };
-                                    let q = View::rows(&q[start * s.width..], s.width);
-                                    multiply((reach, s.head, rows), target, ds.transposed(), q, again, threads)?;
-                                }
-                                Ok(())
-                            })
-                        })?;
-                    }
+                            Ok(())
+                        })
+                    })?;
                 }
                 Ok(())
             })
         };
         with_slices(q, dy, |q, dy| with_slice(k, |k| with_slice(v, |v| work(q, k, v, dy))))?;
-        let dq = want_q.then(|| tensor(dq, q.shape())).transpose()?;
-        let dk = want_k.then(|| tensor(dk, k.shape())).transpose()?;
-        let dv = want_v.then(|| tensor(dv, v.shape())).transpose()?;
-        Ok((dq, dk, dv))
+        let gradient = |want: bool, heads: &[f32], of: &Tensor| {
+            want.then(|| {
+                let mut gradient = vec![0.; heads.len()];
+                s.side_by_side(heads, &mut gradient);
+                tensor(gradient, of.shape())
+            })
+            .transpose()
+        };
+        Ok((gradient(want_q, &dq, q)?, gradient(want_k, &dk, k)?, gradient(want_v, &dv, v)?))
     }
 }
