@@ -5,7 +5,7 @@
 //! alphabet, and pairs are merged by rank; the last symbol of a piece carries `</w>`. A sequence is
 //! `<|startoftext|>` … `<|endoftext|>`, at most 77 ids.
 
-mod vocabulary;
+pub mod vocabulary;
 
 use std::collections::BTreeMap;
 use std::path::Path;
