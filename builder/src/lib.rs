@@ -3,8 +3,25 @@
 //! Data flows one way: SceneGraph → Conditioning → Candidate → ScoreCard → Pair → TrainingExample → Checkpoint →
 //! Evaluation. Each arrow is one module here, one kind of task, one resource of the API.
 
+pub mod answer;
+pub mod blob;
+pub mod candidate;
+pub mod conditioning;
+pub mod error;
+pub mod evaluation;
+pub mod id;
+pub mod job;
 pub mod laion_sg;
 pub mod lint;
+pub mod pair;
+pub mod pairing;
+pub mod policy;
 pub mod pretrain;
+pub mod question;
 pub mod scene_graph;
+pub mod score;
+pub mod score_card;
 pub mod shapes;
+pub mod store;
+
+pub use error::{Error, Result};

@@ -144,7 +144,7 @@ async function answer(request: IncomingMessage, url: URL): Promise<{ status?: nu
     return page(all.filter((e) => !of || e.job_id === of));
   }
   if (parts[0] === "imports") {
-    const summary = { id: "imp-1", file: "shapes.json", read: 404, accepted: 400, unchanged: 0, rejected: 3, warnings: 1, seconds: 0.4, created_at: new Date(started).toISOString() };
+    const summary = { id: "0199aaaa-eeee-7000-8000-000000000001", file: "shapes.json", read: 404, accepted: 400, unchanged: 0, rejected: 3, warnings: 1, seconds: 0.4, created_at: new Date(started).toISOString() };
     if (parts[2] === "rejects") return page([{ record: 12, pointer: "/scene_graph/relations/0/object", code: "dangling_id", severity: "error", message: "object 9 does not exist", suggestion: "add the item or remove the relation" }]);
     return request.method === "POST" ? { status: 201, body: summary } : page(empty ? [] : [summary]);
   }

@@ -90,7 +90,7 @@ export function EvaluationImages({ evaluation, count = 12 }: { evaluation: Evalu
   if (which === "better") items.sort((a, b) => b.trained.score - b.base.score - (a.trained.score - a.base.score));
   if (which === "worse") items.sort((a, b) => a.trained.score - a.base.score - (b.trained.score - b.base.score));
   return (
-    <div class="stack stack-s">
+    <div class="stack stack-s evaluation-images">
       <div class="row spread row-wrap">
         <span class="quiet small">The same graph and the same noise, before and after training</span>
         <Segmented

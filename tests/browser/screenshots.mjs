@@ -1,0 +1,42 @@
+// Writes docs/images/*.png from a running server: DIPTYCH_URL=http://127.0.0.1:8080 npm run screenshots
+import { mkdir } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { launch, openPage } from "./browser.mjs";
+
+const base = (process.env.DIPTYCH_URL ?? "http://127.0.0.1:8080").replace(/\/$/, "");
+const folder = process.env.OUT ?? fileURLToPath(new URL("../../docs/images/", import.meta.url));
+await mkdir(folder, { recursive: true });
+
+const api = async (path) => (await fetch(`${base}/api/v1${path}`)).json();
+const { items: graphs } = await api("/graphs?has_candidates=true&sort=spread&limit=40");
+const { items: pairings } = await api("/pairings?limit=1");
+const { items: jobs } = await api("/jobs?limit=20");
+const graph = graphs.find(({ relations }) => relations.length >= 2) ?? graphs[0];
+const job = jobs.find(({ state }) => state === "succeeded") ?? jobs[0];
+
+const browser = await launch();
+
+/** One picture: of the window, or of `selector` alone. */
+async function shoot(name, path, { colorScheme = "light", selector, height = 900, width = 1360 } = {}) {
+  const { page, context } = await openPage(browser, { colorScheme, viewport: { width, height } });
+  await page.goto(base + path);
+  await page.waitForLoadState("networkidle", { timeout: 4000 }).catch(() => {});
+  await page.waitForTimeout(700);
+  const target = selector ? page.locator(selector).first() : page;
+  await target.screenshot({ path: `${folder}/${name}.png`, animations: "disabled" });
+  console.log(`${name}.png`);
+  await context.close();
+}
+
+await shoot("overview", "/");
+await shoot("overview-dark", "/", { colorScheme: "dark" });
+await shoot("graphs", "/graphs?sort=spread");
+if (graph) await shoot("graph", `/graphs/${graph.id}`, { colorScheme: "dark" });
+await shoot("pairs", "/pairs");
+if (pairings[0]) await shoot("pair", `/pairings/${pairings[0].id}?pair=0`, { colorScheme: "dark" });
+if (job) {
+  await shoot("job", `/jobs/${job.id}`, { height: 1240 });
+  // Base beside trained, the same graph and the same noise: the picture of the README.
+  await shoot("trained-versus-base", `/jobs/${job.id}`, { selector: ".evaluation-images" });
+}
+await browser.close();
