@@ -1,0 +1,246 @@
+//! Pairing → TrainingExample → Checkpoint → Evaluation: a training job, from the request to its artifacts.
+//!
+//! The row in `job` is the truth. A worker that takes the job up finds where it stands: the last checkpoint, or the trained
+//! weights when only the evaluation is missing. Requests from outside (pause, cancel, save, sample) are written to the row
+//! or as an event, and seen within one step. A killed worker leaves the state `preparing` or `running`; the queue gives the
+//! job to the next one.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::queue::{self, Task};
+use super::{TaskContext, error_json};
+use crate::error::Fault;
+use crate::job::{JobChange, JobSpec, JobState};
+use crate::store::job::{Job, NewJob};
+use crate::store::{job, pairing};
+use crate::{Error, Result};
+
+mod checkpoint;
+mod control;
+mod inputs;
+mod runner;
+mod settings;
+mod trainer_stub;
+
+use control::Control;
+use runner::Runner;
+
+/// What a request may carry beside its spec.
+#[derive(Clone, Debug, Default)]
+pub struct JobRequest {
+    /// A retried request with the same key is the same job.
+    pub idempotency_key: Option<String>,
+}
+
+/// What may be asked of a running job beside its states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobAction {
+    /// A checkpoint after the present step.
+    Save,
+    /// Pictures after the present step.
+    Sample,
+}
+
+/// Checks a spec against the store, writes the job down and puts it into the queue.
+///
+/// # Errors
+/// `Invalid` with every fault that the store knows of; `Conflict` when the idempotency key was used for another request.
+pub async fn create(context: &TaskContext, spec: &JobSpec, request: &JobRequest) -> Result<Job> {
+    let mut transaction = context.pool.begin().await?;
+    let job = create_in(&mut transaction, spec, request).await?;
+    transaction.commit().await?;
+    Ok(job)
+}
+
+/// As [`create`], within the caller's transaction.
+pub async fn create_in(connection: &mut PgConnection, spec: &JobSpec, request: &JobRequest) -> Result<Job> {
+    let document = serde_json::to_value(spec)
+        .map_err(|source| Error::Json { context: "writing the job's spec".to_owned(), source })?;
+    validate(connection, spec).await?;
+    let new = NewJob {
+        state: JobState::Validating,
+        spec: document.clone(),
+        pairing_id: Some(spec.pairing_id),
+        total: spec.max_steps as i64,
+        unit: "steps".to_owned(),
+        idempotency_key: request.idempotency_key.clone(),
+        request: document,
+    };
+    let (job, is_new) = job::insert(connection, &new).await?;
+    if is_new {
+        change(connection, job.id, JobChange::Validate).await?;
+        queue::enqueue(connection, Task::Train(job.id)).await?;
+    }
+    find(connection, job.id).await
+}
+
+async fn validate(connection: &mut PgConnection, spec: &JobSpec) -> Result<()> {
+    let mut faults = Vec::new();
+    match pairing::find(connection, spec.pairing_id).await? {
+        None => faults.push(Fault::new(
+            "/pairing_id",
+            format!("there is no pairing {}", spec.pairing_id),
+        )),
+        Some(pairing) if pairing.num_pairs == 0 => {
+            faults.push(Fault::new("/pairing_id", "this pairing holds no pairs"));
+        }
+        Some(_) => {}
+    }
+    if spec.warmup_steps > spec.max_steps {
+        faults.push(Fault::new(
+            "/warmup_steps",
+            "is not more than max_steps",
+        ));
+    }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Invalid(faults))
+    }
+}
+
+/// Stops the job at its next step and keeps everything; [`resume`] goes on.
+pub async fn pause(context: &TaskContext, id: Uuid) -> Result<Job> {
+    ask(context, id, JobChange::Pause).await
+}
+
+/// Goes on with a paused job.
+pub async fn resume(context: &TaskContext, id: Uuid) -> Result<Job> {
+    ask(context, id, JobChange::Resume).await
+}
+
+/// Stops the job at its next step for good.
+pub async fn cancel(context: &TaskContext, id: Uuid) -> Result<Job> {
+    ask(context, id, JobChange::Cancel).await
+}
+
+/// Asks the worker of a running job to `save` a checkpoint or make a `sample` after the present step.
+pub async fn request(context: &TaskContext, id: Uuid, action: JobAction) -> Result<Job> {
+    let mut transaction = context.pool.begin().await?;
+    let job = find(&mut transaction, id).await?;
+    if !matches!(job.state, JobState::Preparing | JobState::Running) {
+        return Err(Error::conflict(
+            "job_not_running",
+            format!("the job is {}", job.state),
+        ));
+    }
+    match action {
+        JobAction::Save => job::request_save(&mut transaction, id).await?,
+        JobAction::Sample => job::request_sample(&mut transaction, id).await?,
+    }
+    transaction.commit().await?;
+    Ok(job)
+}
+
+async fn ask(context: &TaskContext, id: Uuid, wanted: JobChange) -> Result<Job> {
+    let mut transaction = context.pool.begin().await?;
+    let state = change(&mut transaction, id, wanted).await?;
+    if state == JobState::Queued {
+        queue::enqueue(&mut transaction, Task::Train(id)).await?;
+    }
+    let job = find(&mut transaction, id).await?;
+    transaction.commit().await?;
+    Ok(job)
+}
+
+async fn find(connection: &mut PgConnection, id: Uuid) -> Result<Job> {
+    job::find(connection, id)
+        .await?
+        .ok_or_else(|| Error::not_found("job", id))
+}
+
+/// Applies `change` to the job's state and writes the event.
+///
+/// # Errors
+/// `Conflict` when the state does not allow it.
+async fn change(connection: &mut PgConnection, id: Uuid, change: JobChange) -> Result<JobState> {
+    loop {
+        let from = find(connection, id).await?.state;
+        let to = from.next(change).ok_or_else(|| {
+            Error::conflict("illegal_transition", format!("a job that is {from} cannot {}", word(change)))
+        })?;
+        // Somebody else may have changed it in between: then look again.
+        if job::update_state(connection, id, &[from], to).await? {
+            return Ok(to);
+        }
+    }
+}
+
+fn word(change: JobChange) -> &'static str {
+    match change {
+        JobChange::Validate => "be validated",
+        JobChange::Prepare | JobChange::Run => "be worked on",
+        JobChange::Release => "be put back",
+        JobChange::Pause | JobChange::Paused => "be paused",
+        JobChange::Resume => "be resumed",
+        JobChange::Cancel | JobChange::Cancelled => "be cancelled",
+        JobChange::Succeed => "succeed",
+        JobChange::Fail => "fail",
+    }
+}
+
+/// Works on the job until it is through, or until somebody wants otherwise.
+pub async fn run(context: &TaskContext, id: Uuid) -> Result<()> {
+    let mut connection = context.pool.acquire().await?;
+    let Some(job) = job::find(&mut connection, id).await? else {
+        return Ok(());
+    };
+    match job.state {
+        JobState::Queued | JobState::Preparing | JobState::Running => {
+            change(&mut connection, id, JobChange::Prepare).await?;
+        }
+        // The worker before was killed between the wish and its fulfilment.
+        JobState::Pausing => return end(context, id, JobChange::Paused).await,
+        JobState::Cancelling => return end(context, id, JobChange::Cancelled).await,
+        _ => return Ok(()),
+    }
+    // No lease: the queue hands a job to one worker at a time, and takes it from a dead one at once.
+    job::claim(&mut connection, id, &worker_name(), std::time::Duration::ZERO).await?;
+    let spec: JobSpec =
+        serde_json::from_value(job.spec.clone()).map_err(|source| Error::Json {
+            context: format!("the spec of job {id}"),
+            source,
+        })?;
+    drop(connection);
+    let control = Control::watch(context, id);
+    let result = Runner::new(context, id, spec, &control).run().await;
+    control.stop();
+    match result {
+        Ok(()) => end(context, id, JobChange::Succeed).await,
+        Err(Error::Stopped) => let_go(context, id).await,
+        Err(error) => Err(error),
+    }
+}
+
+fn worker_name() -> String {
+    format!("{}:{}", std::env::var("HOSTNAME").unwrap_or_else(|_| "worker".to_owned()), std::process::id())
+}
+
+/// The work stopped short: the row says why, whatever was wished while it stopped.
+async fn let_go(context: &TaskContext, id: Uuid) -> Result<()> {
+    let state = find(&mut *context.pool.acquire().await?, id).await?.state;
+    match state {
+        JobState::Pausing => end(context, id, JobChange::Paused).await,
+        JobState::Cancelling => end(context, id, JobChange::Cancelled).await,
+        JobState::Preparing | JobState::Running => {
+            end(context, id, JobChange::Release).await?;
+            Err(Error::Stopped)
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn end(context: &TaskContext, id: Uuid, how: JobChange) -> Result<()> {
+    let mut transaction = context.pool.begin().await?;
+    change(&mut transaction, id, how).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Writes down that the job cannot be finished, and why.
+pub async fn fail(context: &TaskContext, id: Uuid, error: &Error) -> Result<()> {
+    let mut connection = context.pool.acquire().await?;
+    job::fail(&mut connection, id, &error_json(error)).await?;
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! What a trainer needs, out of the store: graphs, latents, and which paths can be replayed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::trainer_stub::{ImageInput, PairInput};
+use models::pipeline::{Pipeline, SampleSettings};
+use models::scene_graph_encoder::GraphText;
+use uuid::Uuid;
+
+use crate::conditioning::graph_text;
+use crate::job::{JobSpec, Objective, PathChoice};
+use crate::store::candidate::Candidate;
+use crate::store::{candidate, graph, pairing};
+use crate::task::sampling::{self, SAMPLER};
+use crate::task::{TaskContext, get_blobs, on_thread};
+use crate::{Error, Result};
+
+/// Everything that a trainer is made of, beside its settings.
+pub(super) struct Inputs {
+    pub reference: Arc<Pipeline>,
+    pub sampling: SampleSettings,
+    pub graphs: Vec<GraphText>,
+    pub pairs: Vec<PairInput>,
+    /// Images whose path is replayed, and whose is inverted.
+    pub replayed: usize,
+    pub inverted: usize,
+}
+
+/// Loads the inputs of `spec`.
+pub(super) async fn load(context: &TaskContext, spec: &JobSpec) -> Result<Inputs> {
+    let mut connection = context.pool.acquire().await?;
+    let pairs = pairing::pairs(&mut connection, spec.pairing_id).await?;
+    let mut ids: Vec<Uuid> = pairs.iter().flat_map(|pair| [pair.winner_id, pair.loser_id]).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut origins = candidate::load_many(&mut connection, &ids).await?;
+    origins.sort_unstable_by_key(|one| one.id);
+    let Some(first) = origins.first() else {
+        return Err(Error::invalid("/pairing_id", "this pairing holds no pairs"));
+    };
+    let reference = match &spec.model {
+        Some(name) => context.models.by_name(&mut connection, Some(name)).await?,
+        None if origins.iter().all(|one| one.model_hash == first.model_hash) => {
+            context.models.by_hash(&mut connection, &first.model_hash).await?
+        }
+        None => {
+            return Err(Error::invalid(
+                "/model",
+                "the pairing's candidates come from several models: say which is the reference",
+            ));
+        }
+    };
+    let settings = SampleSettings {
+        num_inference_steps: spec.num_inference_steps.unwrap_or(first.num_inference_steps as usize),
+        guidance_scale: spec.guidance_scale.unwrap_or(first.guidance_scale),
+    };
+
+    let mut graph_ids: Vec<Uuid> = pairs.iter().map(|pair| pair.graph_id).collect();
+    graph_ids.sort_unstable();
+    graph_ids.dedup();
+    let graphs = graph::scene_graphs(&mut connection, &graph_ids).await?;
+    drop(connection);
+    let conditions: HashMap<Uuid, usize> = graphs.iter().enumerate().map(|(place, graph)| (graph.id, place)).collect();
+
+    let mut images: HashMap<Uuid, ImageInput> = HashMap::with_capacity(origins.len());
+    let latents = latents(context, &reference, &origins).await?;
+    let mut replayed = 0;
+    for (origin, latent) in origins.iter().zip(latents) {
+        let seed = path_seed(spec, &reference, settings, origin)?;
+        replayed += usize::from(seed.is_some());
+        images.insert(origin.id, ImageInput { latent, seed });
+    }
+    let inverted = images.len() - replayed;
+    let image = |id: Uuid| images.get(&id).cloned().ok_or_else(|| Error::not_found("candidate", id));
+    let pairs = pairs
+        .iter()
+        .map(|pair| {
+            Ok(PairInput {
+                condition: *conditions.get(&pair.graph_id).ok_or_else(|| Error::not_found("graph", pair.graph_id))?,
+                winner: image(pair.winner_id)?,
+                loser: image(pair.loser_id)?,
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Inputs {
+        reference,
+        sampling: settings,
+        graphs: graphs.iter().map(|one| graph_text(&one.graph)).collect(),
+        pairs,
+        replayed,
+        inverted,
+    })
+}
+
+/// The seed, where the reference made the image with these very settings and the objective wants to replay.
+fn path_seed(
+    spec: &JobSpec,
+    reference: &Pipeline,
+    settings: SampleSettings,
+    origin: &Candidate,
+) -> Result<Option<u64>> {
+    let path = match &spec.objective {
+        Objective::InversionDpo { path, .. } => *path,
+        // The published objective inverts; fresh noise needs no path.
+        Objective::InversionDpoPublished { .. } | Objective::DiffusionDpo {} => PathChoice::Inverted,
+    };
+    let same = origin.model_hash == reference.hash()
+        && origin.num_inference_steps as usize == settings.num_inference_steps
+        && origin.guidance_scale == settings.guidance_scale
+        && origin.sampler == SAMPLER;
+    match path {
+        PathChoice::Inverted => Ok(None),
+        PathChoice::Auto => Ok(same.then_some(origin.seed as u64)),
+        PathChoice::Recorded if same => Ok(Some(origin.seed as u64)),
+        PathChoice::Recorded => Err(Error::invalid(
+            "/objective/path",
+            format!(
+                "candidate {} was not made by this reference with these steps and guidance: its path cannot be replayed",
+                origin.id
+            ),
+        )),
+    }
+}
+
+/// Scaled latents, in order: as kept, or encoded from the pixels where none was kept.
+async fn latents(context: &TaskContext, reference: &Arc<Pipeline>, origins: &[Candidate]) -> Result<Vec<Vec<f32>>> {
+    let (places, keys): (Vec<usize>, Vec<String>) =
+        origins.iter().enumerate().filter_map(|(place, origin)| Some((place, origin.latent_blob.clone()?))).unzip();
+    let kept = get_blobs(&context.blobs, keys).await?;
+    let mut latents: BTreeMap<usize, Vec<f32>> =
+        places.into_iter().zip(kept.iter().map(|bytes| sampling::latent_from_bytes(bytes))).collect();
+    let without: Vec<usize> = (0..origins.len()).filter(|place| !latents.contains_key(place)).collect();
+    for places in without.chunks(sampling::BATCH) {
+        let keys = places.iter().map(|&place| origins[place].image_blob.clone()).collect();
+        let files = get_blobs(&context.blobs, keys).await?;
+        let reference = Arc::clone(reference);
+        let encoded = on_thread(move || {
+            let pixels =
+                files.iter().map(|file| Ok(sampling::decode_image(file)?.into_raw())).collect::<Result<Vec<_>>>()?;
+            let encoded = reference.encode_images(&pixels)?;
+            Ok(encoded.flatten_from(1).and_then(|latents| latents.to_vec2::<f32>()).map_err(models::Error::from)?)
+        })
+        .await?;
+        latents.extend(places.iter().copied().zip(encoded));
+    }
+    Ok(latents.into_values().collect())
+}
