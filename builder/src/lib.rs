@@ -13,6 +13,7 @@ pub mod id;
 pub mod job;
 pub mod laion_sg;
 pub mod lint;
+pub mod model_registry;
 pub mod pair;
 pub mod pairing;
 pub mod policy;
@@ -23,5 +24,6 @@ pub mod score;
 pub mod score_card;
 pub mod shapes;
 pub mod store;
+pub mod task;
 
 pub use error::{Error, Result};
