@@ -58,11 +58,10 @@ impl JobState {
             }
             // `Preparing` and `Running` too: the worker before was killed, and did not say so.
             (S::Queued | S::Preparing | S::Running, C::Prepare) => Some(S::Preparing),
-            (S::Preparing, C::Run) => Some(S::Running),
             (S::Preparing | S::Running, C::Pause) => Some(S::Pausing),
             (S::Queued, C::Pause) | (S::Pausing, C::Paused) => Some(S::Paused),
-            // Changed one's mind before the worker saw it.
-            (S::Pausing, C::Resume) => Some(S::Running),
+            // The second: changed one's mind before the worker saw it.
+            (S::Preparing, C::Run) | (S::Pausing, C::Resume) => Some(S::Running),
             (S::Validating | S::Queued | S::Paused, C::Cancel) | (S::Cancelling, C::Cancelled) => Some(S::Cancelled),
             (S::Preparing | S::Running | S::Pausing, C::Cancel) => Some(S::Cancelling),
             // A wish that came too late: the job was through.
@@ -539,7 +538,7 @@ impl<'a> Fields<'a> {
         match value.as_str() {
             Some(word) if words.contains(&word) => return word.to_owned(),
             Some(word) => {
-                faults.push(Fault::new(self.pointer(key), format!("{word:?} is not one of {}", words.join(", "))))
+                faults.push(Fault::new(self.pointer(key), format!("{word:?} is not one of {}", words.join(", "))));
             }
             None => faults.push(Fault::new(self.pointer(key), "is a text")),
         }

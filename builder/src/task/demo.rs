@@ -148,7 +148,6 @@ impl DemoPlan {
                 every: self.select_every,
                 selection_graphs: self.selection_graphs,
                 seed: self.seed,
-                ..EvaluationSpec::default()
             },
             ..JobSpec::new(pairing_id, objective)
         }
@@ -317,31 +316,30 @@ impl<'a> Demo<'a> {
     async fn generate(&mut self) -> Result<Uuid> {
         let context = self.context;
         let plan = self.state.plan.clone();
-        let id = match self.state.stages[1].id {
-            Some(id) => id,
-            None => {
-                let mut transaction = context.pool.begin().await?;
-                let img_ids = synthetic_graphs(&plan)?
-                    .iter()
-                    .take(plan.train_graphs)
-                    .filter_map(|record| record["img_id"].as_str().map(str::to_owned))
-                    .collect::<Vec<_>>();
-                let graph_ids = graph::ids_of_img_ids(&mut transaction, &img_ids).await?;
-                let request = GenerationRequest {
-                    graph_ids,
-                    selection: json!({ "demo": plan.seed }),
-                    model: None,
-                    seed: plan.seed,
-                    num_candidates: plan.num_candidates,
-                    num_inference_steps: plan.num_inference_steps,
-                    guidance_scale: plan.guidance_scale,
-                };
-                let id = generate::create_in(&mut transaction, context, &request).await?;
-                self.state.stages[1].id = Some(id);
-                self.publish_in(&mut transaction).await?;
-                transaction.commit().await?;
-                id
-            }
+        let id = if let Some(id) = self.state.stages[1].id {
+            id
+        } else {
+            let mut transaction = context.pool.begin().await?;
+            let img_ids = synthetic_graphs(&plan)?
+                .iter()
+                .take(plan.train_graphs)
+                .filter_map(|record| record["img_id"].as_str().map(str::to_owned))
+                .collect::<Vec<_>>();
+            let graph_ids = graph::ids_of_img_ids(&mut transaction, &img_ids).await?;
+            let request = GenerationRequest {
+                graph_ids,
+                selection: json!({ "demo": plan.seed }),
+                model: None,
+                seed: plan.seed,
+                num_candidates: plan.num_candidates,
+                num_inference_steps: plan.num_inference_steps,
+                guidance_scale: plan.guidance_scale,
+            };
+            let id = generate::create_in(&mut transaction, context, &request).await?;
+            self.state.stages[1].id = Some(id);
+            self.publish_in(&mut transaction).await?;
+            transaction.commit().await?;
+            id
         };
         if self.is_done(1) {
             return Ok(id);
@@ -355,7 +353,7 @@ impl<'a> Demo<'a> {
                 self.succeed(1, row.done, begun.seconds()).await?;
                 return Ok(id);
             }
-            fine("generation", row.state, row.error)?;
+            fine("generation", row.state, row.error.as_ref())?;
             self.publish_stage(1, row.done, row.total, begun.seconds()).await?;
             self.wait().await?;
         }
@@ -364,16 +362,15 @@ impl<'a> Demo<'a> {
     /// 3. Questions, answers, score cards.
     async fn score(&mut self, generation_id: Uuid) -> Result<()> {
         let context = self.context;
-        let id = match self.state.stages[2].id {
-            Some(id) => id,
-            None => {
-                let mut transaction = context.pool.begin().await?;
-                let id = score::create_in(&mut transaction, ANSWERER, Some(generation_id)).await?;
-                self.state.stages[2].id = Some(id);
-                self.publish_in(&mut transaction).await?;
-                transaction.commit().await?;
-                id
-            }
+        let id = if let Some(id) = self.state.stages[2].id {
+            id
+        } else {
+            let mut transaction = context.pool.begin().await?;
+            let id = score::create_in(&mut transaction, ANSWERER, Some(generation_id)).await?;
+            self.state.stages[2].id = Some(id);
+            self.publish_in(&mut transaction).await?;
+            transaction.commit().await?;
+            id
         };
         if self.is_done(2) {
             return Ok(());
@@ -386,7 +383,7 @@ impl<'a> Demo<'a> {
             if row.state == TaskState::Succeeded {
                 return self.succeed(2, row.done, begun.seconds()).await;
             }
-            fine("score run", row.state, row.error)?;
+            fine("score run", row.state, row.error.as_ref())?;
             self.publish_stage(2, row.done, row.total, begun.seconds()).await?;
             self.wait().await?;
         }
@@ -410,18 +407,17 @@ impl<'a> Demo<'a> {
     /// 5–7. A job like any other: it trains, then compares on held-out graphs.
     async fn train(&mut self, place: usize, pairing_id: Uuid, objective: Objective) -> Result<()> {
         let context = self.context;
-        let id = match self.state.stages[place].id {
-            Some(id) => id,
-            None => {
-                let mut transaction = context.pool.begin().await?;
-                let spec = self.state.plan.job(pairing_id, objective);
-                let job = train::create_in(&mut transaction, &spec, &JobRequest::default()).await?;
-                self.state.stages[place].id = Some(job.id);
-                self.state.stages[place + 1].id = Some(job.id);
-                self.publish_in(&mut transaction).await?;
-                transaction.commit().await?;
-                job.id
-            }
+        let id = if let Some(id) = self.state.stages[place].id {
+            id
+        } else {
+            let mut transaction = context.pool.begin().await?;
+            let spec = self.state.plan.job(pairing_id, objective);
+            let job = train::create_in(&mut transaction, &spec, &JobRequest::default()).await?;
+            self.state.stages[place].id = Some(job.id);
+            self.state.stages[place + 1].id = Some(job.id);
+            self.publish_in(&mut transaction).await?;
+            transaction.commit().await?;
+            job.id
         };
         let training = Begun::now(&self.state.stages[place]);
         let mut evaluating: Option<Begun> = None;
@@ -581,9 +577,9 @@ fn round(seconds: f64) -> Value {
     json!((seconds * 10.0).round() / 10.0)
 }
 
-fn fine(what: &'static str, state: TaskState, error: Option<Value>) -> Result<()> {
+fn fine(what: &'static str, state: TaskState, error: Option<&Value>) -> Result<()> {
     match state {
-        TaskState::Failed | TaskState::Cancelled => Err(ended(what, state.as_str(), error.as_ref())),
+        TaskState::Failed | TaskState::Cancelled => Err(ended(what, state.as_str(), error)),
         _ => Ok(()),
     }
 }

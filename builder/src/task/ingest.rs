@@ -32,7 +32,7 @@ const BATCH_TIME: Duration = Duration::from_secs(1);
 const RAW_BYTES: usize = 64 << 10;
 
 /// What became of a file. The JSON is that of `diptych ingest --json`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Default)]
 pub struct Summary {
     #[serde(skip)]
     pub id: Uuid,

@@ -157,7 +157,7 @@ async fn run_worker(context: &TaskContext, concurrency: usize) -> Result<()> {
         .worker_recovery(
             WorkerRecoveryConfig::default()
                 .heartbeat_interval(Duration::from_secs(15))
-                .sweep_threshold(Duration::from_secs(300))
+                .sweep_threshold(Duration::from_mins(5))
                 .recovery_delay(Duration::ZERO),
         )
         .add_extension(context.clone())

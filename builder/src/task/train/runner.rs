@@ -91,7 +91,7 @@ impl<'a> Runner<'a> {
         .await?;
         let mut training = self.prepare(inputs).await?;
         self.running().await?;
-        let mut step = self.step_of(&training)?;
+        let mut step = Self::step_of(&training)?;
         if step == 0 {
             // What the reference makes, for the eye and as the mark to beat.
             self.show(&training, 0, &Arc::clone(&training.reference)).await?;
@@ -102,7 +102,7 @@ impl<'a> Runner<'a> {
         self.stage(JobStage::Train, step, self.spec.max_steps, "steps").await?;
         while step < self.spec.max_steps {
             let metrics = self.slice(&mut training).await?;
-            step = self.step_of(&training)?;
+            step = Self::step_of(&training)?;
             training.notes.training_seconds += metrics.iter().map(|one| one.seconds).sum::<f64>();
             self.record(&metrics, step).await?;
             let last = step >= self.spec.max_steps;
@@ -182,7 +182,7 @@ impl<'a> Runner<'a> {
         Ok(Training { reference, sampling, answerer, comparison, selection, trainer: Some(trainer), notes, scratch })
     }
 
-    fn step_of(&self, training: &Training) -> Result<usize> {
+    fn step_of(training: &Training) -> Result<usize> {
         training.trainer.as_ref().map(Trainer::step_index).ok_or_else(lost)
     }
 
