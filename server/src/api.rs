@@ -1,0 +1,17 @@
+//! The resources: one file a noun. A handler reads the request, calls one function of `builder` and writes the answer.
+
+pub mod candidates;
+pub mod demo;
+pub mod evaluations;
+pub mod generations;
+pub mod graphs;
+pub mod health;
+pub mod image;
+pub mod imports;
+pub mod jobs;
+pub mod models;
+pub mod pairings;
+pub mod progress;
+pub mod questions;
+pub mod score_runs;
+pub mod scorers;

@@ -1,0 +1,312 @@
+//! Scene graphs, found by what is in them, shown with their candidates.
+
+use std::collections::HashMap;
+
+use axum::Json;
+use axum::extract::State;
+use builder::store::graph::{Facets, Filter, Graph, Sort};
+use builder::store::{self, state::Split};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sqlx::PgConnection;
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::api::candidates::{self, CandidateResponse, CandidateSummary, image_url};
+use crate::api::questions::QuestionResponse;
+use crate::extract::{Id, Query};
+use crate::page::{self, List};
+use crate::problem::{Problem, Problems, Result};
+use crate::state::AppState;
+
+/// The metric that says which candidate is best and which worst.
+const RANKING_METRIC: &str = "dpg";
+
+/// Which graphs, in which order. Several conditions hold together.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct GraphQuery {
+    /// Rows a page, 1 to 200.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    pub limit: Option<u8>,
+    /// `next_cursor` of the page before, with the same order and conditions.
+    pub cursor: Option<String>,
+    /// `train` or `held_out`.
+    #[param(value_type = Option<String>)]
+    pub split: Option<Split>,
+    /// An object has this label.
+    pub label: Option<String>,
+    /// An object has this attribute.
+    pub attribute: Option<String>,
+    /// A relation has this predicate.
+    pub relation: Option<String>,
+    /// With, or without, candidates.
+    pub has_candidates: Option<bool>,
+    /// Part of the caption or of `img_id`, whatever the case.
+    pub text: Option<String>,
+    /// The metric of the score conditions and orders.
+    #[param(default = "dpg")]
+    pub metric: Option<String>,
+    /// A candidate scores at least this.
+    pub min_score: Option<f64>,
+    /// A candidate scores at most this.
+    pub max_score: Option<f64>,
+    /// `oldest` (default), `newest`, `best_score`, `worst_score` or `spread`.
+    #[param(value_type = Option<String>)]
+    pub sort: Option<Sort>,
+    /// Whether to count facets; they cost more than the page.
+    #[param(default = true)]
+    pub facets: Option<bool>,
+}
+
+impl GraphQuery {
+    fn filter(&self) -> Filter {
+        Filter {
+            split: self.split,
+            labels: self.label.clone().into_iter().collect(),
+            attributes: self.attribute.clone().into_iter().collect(),
+            relations: self.relation.clone().into_iter().collect(),
+            has_candidates: self.has_candidates,
+            text: self.text.clone(),
+            min_score: self.min_score,
+            max_score: self.max_score,
+            metric: self.metric.clone(),
+        }
+    }
+}
+
+/// A thing in a picture.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SceneObject {
+    /// Relations and questions name it by this.
+    pub position: i32,
+    /// What it is.
+    #[schema(example = "circle")]
+    pub label: String,
+    /// How it is.
+    pub attributes: Vec<String>,
+}
+
+/// How two things in a picture stand to each other.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SceneRelation {
+    /// Position of an object.
+    pub subject: i32,
+    /// The relation.
+    #[schema(example = "left of")]
+    pub predicate: String,
+    /// Position of an object.
+    pub object: i32,
+}
+
+/// A scene graph, as lists show it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct GraphSummary {
+    /// Of the graph.
+    pub id: Uuid,
+    /// Its name in the file that it came from.
+    pub img_id: String,
+    /// In words.
+    pub caption: String,
+    /// `train` or `held_out`; follows from the content.
+    #[schema(value_type = String, example = "train")]
+    pub split: Split,
+    /// Objects.
+    pub num_objects: i32,
+    /// Relations.
+    pub num_relations: i32,
+    /// What is in the picture.
+    pub objects: Vec<SceneObject>,
+    /// How it stands to each other.
+    pub relations: Vec<SceneRelation>,
+    /// Its pictures.
+    pub candidates: Vec<CandidateSummary>,
+    /// The best of the scored candidates (the first of equals).
+    pub best: Option<Uuid>,
+    /// The worst of the scored candidates; null where all are equal.
+    pub worst: Option<Uuid>,
+}
+
+/// A scene graph with everything about it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct GraphDetail {
+    #[serde(flatten)]
+    pub summary: GraphSummary,
+    /// The record as it was ingested.
+    pub document: Value,
+    /// What is asked of its pictures; none before the first score run.
+    pub questions: Vec<QuestionResponse>,
+    /// Warnings about the record.
+    pub lint: Value,
+    /// The file that it came from.
+    pub source_file: String,
+    /// Place in that file, from 0.
+    pub record: i64,
+    /// SHA-256 of its content.
+    pub content_hash: String,
+}
+
+/// A page of graphs, and what there is to filter by.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct GraphList {
+    /// The page's rows.
+    pub items: Vec<GraphSummary>,
+    /// Give this as `cursor` for the next page; null on the last.
+    pub next_cursor: Option<String>,
+    /// Rows on all pages.
+    pub total: i64,
+    /// `split`, `label`, `attribute`, `relation` → word → graphs on all pages, the most frequent words first.
+    #[schema(value_type = HashMap<String, HashMap<String, i64>>)]
+    pub facets: Map<String, Value>,
+}
+
+/// Graphs, with their candidates.
+#[utoipa::path(get, path = "/graphs", tag = "graphs", params(GraphQuery),
+    responses((status = 200, description = "A page", body = GraphList), Problems))]
+pub async fn list_graphs(State(state): State<AppState>, Query(query): Query<GraphQuery>) -> Result<Json<GraphList>> {
+    let filter = query.filter();
+    let limit = page::limit(query.limit);
+    let mut connection = state.connection().await?;
+    let sort = query.sort.unwrap_or_default();
+    let found = store::graph::list(&mut connection, &filter, sort, limit, query.cursor.as_deref()).await?;
+    let facets = match query.facets {
+        Some(false) => Facets::new(),
+        _ => store::graph::facets(&mut connection, &filter).await?,
+    };
+    let items = summarize(&mut connection, found.items).await?;
+    Ok(Json(GraphList { items, next_cursor: found.next_cursor, total: found.total, facets: in_order(facets) }))
+}
+
+/// JSON objects keep their order here, and so the most frequent word stays first.
+fn in_order(facets: Facets) -> Map<String, Value> {
+    let words = |counts: Vec<(String, i64)>| counts.into_iter().map(|(word, count)| (word, Value::from(count)));
+    facets.into_iter().map(|(facet, counts)| (facet, Value::Object(words(counts).collect()))).collect()
+}
+
+/// One graph with its record, questions and candidates.
+#[utoipa::path(get, path = "/graphs/{id}", tag = "graphs", params(("id" = Uuid, Path)),
+    responses((status = 200, description = "The graph", body = GraphDetail), Problems))]
+pub async fn find_graph(State(state): State<AppState>, Id(id): Id) -> Result<Json<GraphDetail>> {
+    let mut connection = state.connection().await?;
+    let graph = load(&mut connection, id).await?;
+    let document = store::graph::document(&mut connection, id).await?.unwrap_or_default();
+    let lint = store::graph::lint(&mut connection, id).await?.unwrap_or_default();
+    let questions = store::question::of_graphs(&mut connection, &[id]).await?;
+    let (source_file, record, content_hash) = (graph.source_file.clone(), graph.record, graph.content_hash.clone());
+    let summary = summarize(&mut connection, vec![graph]).await?.pop();
+    let summary = summary.ok_or_else(|| Problem::not_found("graph", id))?;
+    let questions = questions.into_iter().map(QuestionResponse::from).collect();
+    Ok(Json(GraphDetail { summary, document, questions, lint, source_file, record, content_hash }))
+}
+
+/// The candidates of a graph with their scores and answers, by generation and index.
+#[utoipa::path(get, path = "/graphs/{id}/candidates", tag = "candidates", params(("id" = Uuid, Path)),
+    responses((status = 200, description = "All of them", body = List<CandidateResponse>), Problems))]
+pub async fn list_graph_candidates(State(state): State<AppState>, Id(id): Id) -> Result<Json<List<CandidateResponse>>> {
+    let mut connection = state.connection().await?;
+    load(&mut connection, id).await?;
+    let found = store::candidate::of_graphs(&mut connection, &[id]).await?;
+    Ok(Json(List::whole(candidates::describe(&mut connection, found).await?)))
+}
+
+async fn load(connection: &mut PgConnection, id: Uuid) -> Result<Graph> {
+    store::graph::find(connection, id).await?.ok_or_else(|| Problem::not_found("graph", id))
+}
+
+/// The captions of these graphs.
+pub async fn captions(connection: &mut PgConnection, ids: &[Uuid]) -> Result<HashMap<Uuid, String>> {
+    let graphs = store::graph::load_many(connection, ids).await?;
+    Ok(graphs.into_iter().map(|graph| (graph.id, graph.caption)).collect())
+}
+
+/// What a list shows of these graphs: five queries, however many graphs.
+async fn summarize(connection: &mut PgConnection, graphs: Vec<Graph>) -> Result<Vec<GraphSummary>> {
+    let ids: Vec<Uuid> = graphs.iter().map(|graph| graph.id).collect();
+    let mut objects: HashMap<Uuid, Vec<SceneObject>> = HashMap::new();
+    for store::graph::ObjectRow { graph_id, position, label, attributes } in
+        store::graph::objects(&mut *connection, &ids).await?
+    {
+        objects.entry(graph_id).or_default().push(SceneObject { position, label, attributes });
+    }
+    let mut relations: HashMap<Uuid, Vec<SceneRelation>> = HashMap::new();
+    for row in store::graph::relations(&mut *connection, &ids).await? {
+        let relation = SceneRelation { subject: row.subject, predicate: row.predicate, object: row.object };
+        relations.entry(row.graph_id).or_default().push(relation);
+    }
+    let rows = store::candidate::of_graphs(&mut *connection, &ids).await?;
+    let candidate_ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let mut scores = candidates::scores_of(connection, &candidate_ids).await?;
+    let mut of_graph: HashMap<Uuid, Vec<CandidateSummary>> = HashMap::new();
+    for row in rows {
+        let scores = scores.remove(&row.id);
+        let candidate = CandidateSummary { id: row.id, index: row.index, image_url: image_url(row.id), scores };
+        of_graph.entry(row.graph_id).or_default().push(candidate);
+    }
+    let summaries = graphs.into_iter().map(|graph| {
+        let candidates = of_graph.remove(&graph.id).unwrap_or_default();
+        let (best, worst) = extremes(&candidates);
+        GraphSummary {
+            id: graph.id,
+            img_id: graph.img_id,
+            caption: graph.caption,
+            split: graph.split,
+            num_objects: graph.num_objects,
+            num_relations: graph.num_relations,
+            objects: objects.remove(&graph.id).unwrap_or_default(),
+            relations: relations.remove(&graph.id).unwrap_or_default(),
+            candidates,
+            best,
+            worst,
+        }
+    });
+    Ok(summaries.collect())
+}
+
+/// The best candidate, and the worst where it is worse.
+fn extremes(candidates: &[CandidateSummary]) -> (Option<Uuid>, Option<Uuid>) {
+    let mut best: Option<(Uuid, f64)> = None;
+    let mut worst: Option<(Uuid, f64)> = None;
+    for candidate in candidates {
+        let Some(score) = candidate.scores.as_ref().and_then(|scores| scores.get(RANKING_METRIC)).copied() else {
+            continue;
+        };
+        if best.is_none_or(|(_, highest)| score > highest) {
+            best = Some((candidate.id, score));
+        }
+        if worst.is_none_or(|(_, lowest)| score < lowest) {
+            worst = Some((candidate.id, score));
+        }
+    }
+    match (best, worst) {
+        (Some((best, highest)), Some((worst, lowest))) if highest > lowest => (Some(best), Some(worst)),
+        (best, _) => (best.map(|(id, _)| id), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn candidate(id: u128, score: Option<f64>) -> CandidateSummary {
+        let scores = score.map(|score| BTreeMap::from([(RANKING_METRIC.to_owned(), score)]));
+        CandidateSummary { id: Uuid::from_u128(id), index: 0, image_url: String::new(), scores }
+    }
+
+    #[test]
+    fn equals_have_a_best_but_no_worst() {
+        for (scores, expected) in [
+            (vec![], (None, None)),
+            (vec![None, None], (None, None)),
+            (vec![Some(0.5), Some(0.5)], (Some(0), None)),
+            (vec![Some(0.5), None, Some(1.0), Some(0.0)], (Some(2), Some(3))),
+        ] {
+            let list: Vec<_> = scores.iter().enumerate().map(|(id, score)| candidate(id as u128, *score)).collect();
+            let found = extremes(&list);
+            let number = |id: Option<Uuid>| id.map(|id| id.as_u128() as usize);
+            assert_eq!((number(found.0), number(found.1)), expected, "{scores:?}");
+        }
+    }
+}

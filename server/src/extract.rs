@@ -1,0 +1,161 @@
+//! What handlers take out of a request, with every fault told as a problem document.
+
+use axum::RequestExt;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::{HeaderMap, header, request::Parts};
+use builder::error::Fault;
+use builder::job::Fields;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::problem::{Problem, Result};
+
+/// A request body that reports all its faults at once.
+pub trait Body: Sized {
+    /// Reads it field by field, noting in `faults` what is wrong; the result counts only when nothing was noted.
+    fn read(value: &Value, faults: &mut Vec<Fault>) -> Option<Self>;
+}
+
+impl Body for Value {
+    fn read(value: &Value, _: &mut Vec<Fault>) -> Option<Self> {
+        Some(value.clone())
+    }
+}
+
+/// A JSON body. An empty body counts as `{}`.
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+impl<S: Send + Sync, T: Body> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self> {
+        let is_json = media_type_is_json(request.headers());
+        let bytes: Bytes = request.extract().await.map_err(|rejection: BytesRejection| {
+            if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
+                Problem::new("too_large", "The body is larger than this address takes.")
+            } else {
+                Problem::new("malformed_body", "The body broke off.")
+            }
+        })?;
+        if bytes.is_empty() {
+            return from_value(&Value::Object(serde_json::Map::new())).map(Self);
+        }
+        if !is_json {
+            return Err(Problem::new("unsupported_media_type", "The body is read as application/json only."));
+        }
+        let value: Value =
+            serde_json::from_slice(&bytes).map_err(|error| Problem::new("malformed_json", error.to_string()))?;
+        from_value(&value).map(Self)
+    }
+}
+
+/// Reads `value`, or tells every fault.
+pub fn from_value<T: Body>(value: &Value) -> Result<T> {
+    let mut faults = Vec::new();
+    let read = T::read(value, &mut faults);
+    match read {
+        Some(read) if faults.is_empty() => Ok(read),
+        _ => Err(Problem::faults(&faults)),
+    }
+}
+
+fn media_type_is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
+    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// The query string. Unknown parameters are faults: a misspelt filter must not list everything.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        match axum::extract::Query::<T>::try_from_uri(&parts.uri) {
+            Ok(query) => Ok(Self(query.0)),
+            Err(rejection) => {
+                let text = rejection.body_text();
+                let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+                let (pointer, message) = match text.split_once(": ") {
+                    Some((name, message)) => (format!("/{name}"), message),
+                    None => (String::new(), text),
+                };
+                Err(Problem::query_faults(&[Fault::new(pointer, message)]))
+            }
+        }
+    }
+}
+
+/// An id in the path. What is not an id names nothing, so it is not found.
+#[derive(Clone, Copy, Debug)]
+pub struct Id(pub Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let axum::extract::Path(text) = axum::extract::Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| Problem::new("not_found", rejection.body_text()))?;
+        Uuid::parse_str(&text)
+            .map(Self)
+            .map_err(|_| Problem::new("not_found", format!("{text:?} is the id of nothing")))
+    }
+}
+
+/// One UUID that may be missing.
+pub fn optional_uuid(fields: &mut Fields<'_>, key: &str, faults: &mut Vec<Fault>) -> Option<Uuid> {
+    let value = fields.take(key)?;
+    let id = value.as_str().and_then(|text| Uuid::parse_str(text).ok());
+    if id.is_none() {
+        faults.push(Fault::new(fields.pointer(key), "is a UUID"));
+    }
+    id
+}
+
+/// A list of UUIDs that may be missing.
+pub fn optional_uuids(fields: &mut Fields<'_>, key: &str, most: usize, faults: &mut Vec<Fault>) -> Option<Vec<Uuid>> {
+    let value = fields.take(key)?;
+    let pointer = fields.pointer(key);
+    let Some(items) = value.as_array() else {
+        faults.push(Fault::new(pointer, "is a list of UUIDs"));
+        return None;
+    };
+    if items.len() > most {
+        faults.push(Fault::new(pointer, format!("has at most {most} entries")));
+        return None;
+    }
+    let mut ids = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        match item.as_str().and_then(|text| Uuid::parse_str(text).ok()) {
+            Some(id) => ids.push(id),
+            None => faults.push(Fault::new(format!("{pointer}/{index}"), "is a UUID")),
+        }
+    }
+    Some(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_known_by_its_essence() {
+        for (value, expected) in [
+            ("application/json", true),
+            ("application/json; charset=utf-8", true),
+            ("Application/merge-patch+json", true),
+            ("text/json", false),
+            ("application/jsonp", false),
+        ] {
+            let headers: HeaderMap = [(header::CONTENT_TYPE, value.parse().unwrap())].into_iter().collect();
+            assert_eq!(media_type_is_json(&headers), expected, "{value}");
+        }
+    }
+}

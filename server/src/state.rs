@@ -1,0 +1,74 @@
+//! What every handler reaches.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use builder::task::TaskContext;
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, Postgres};
+
+use crate::events::EventHub;
+use crate::problem::Result;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    /// Store, blobs and models.
+    pub context: TaskContext,
+    /// Wakes the streams of events.
+    pub events: EventHub,
+    /// What is allowed.
+    pub limits: Arc<Limits>,
+}
+
+/// How much a caller may ask for at once.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of a JSON body.
+    pub body_bytes: usize,
+    /// Bytes of an uploaded file.
+    pub import_bytes: u64,
+    /// Seconds that a request other than an upload may take.
+    pub seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { body_bytes: 4 << 20, import_bytes: 1 << 30, seconds: 60 }
+    }
+}
+
+impl AppState {
+    /// `events` is told of new events by [`crate::events::listen`].
+    pub fn new(context: TaskContext, limits: Limits) -> Self {
+        Self { context, events: EventHub::default(), limits: Arc::new(limits) }
+    }
+
+    /// A connection to the store.
+    pub async fn connection(&self) -> Result<Connection> {
+        let connection = self.context.pool.acquire().await.map_err(builder::Error::from)?;
+        Ok(Connection(connection))
+    }
+
+    /// Where uploads lie while they are read.
+    pub fn uploads(&self) -> PathBuf {
+        self.context.data.join("uploads")
+    }
+}
+
+/// A connection out of the pool, which goes back there when it is dropped.
+pub struct Connection(PoolConnection<Postgres>);
+
+impl std::ops::Deref for Connection {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Connection {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.0
+    }
+}

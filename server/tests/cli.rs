@@ -1,0 +1,30 @@
+//! The command line, as a program that others start.
+
+#[path = "cli/help.rs"]
+mod help;
+#[path = "cli/lint.rs"]
+mod lint;
+
+use std::path::PathBuf;
+
+use assert_cmd::Command;
+
+/// The binary, without the caller's environment of databases and data folders.
+fn diptych() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_diptych"));
+    for name in ["DATABASE_URL", "DIPTYCH_DATA", "DIPTYCH_BLOBS", "RUST_LOG"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A file of the shared data, which lies beside the repository.
+fn shared(path: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data")).join(path)
+}
+
+/// Standard output as JSON lines.
+fn lines(output: &[u8]) -> Vec<serde_json::Value> {
+    let text = std::str::from_utf8(output).expect("stdout is UTF-8");
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}"))).collect()
+}
