@@ -8,6 +8,7 @@ pub mod clip;
 pub mod error;
 pub mod layers;
 pub mod linear;
+pub mod objective;
 pub mod ops;
 pub mod pipeline;
 mod resnet;
