@@ -70,20 +70,22 @@ async function answer(request: IncomingMessage, url: URL): Promise<{ status?: nu
   if (path === "/demo") {
     if (empty) return { status: 404, body: { title: "Not a demo" } };
     const running = STATE === "running";
-    const stage = (name: string, done: number, total: number, unit: string, seconds: number, state = "done") => ({ name, state, done, total, unit, seconds });
+    const stage = (name: string, done: number, total: number, unit: string, seconds: number, state = "succeeded") => ({ name, state, done, total, unit, seconds });
     return {
       body: {
         running,
         stage: running ? "train" : null,
         stages: [
-          stage("ingest", 400, 400, "graphs", 0.4),
+          stage("graphs", 400, 400, "graphs", 0.4),
           stage("generate", 1280, 1280, "candidates", 118),
           stage("score", 1280, 1280, "candidates", 6.2),
           stage("pair", pairing().num_pairs, pairing().num_pairs, "pairs", 0.2),
-          stage("train", running ? stepsDone() : 300, 300, "steps", running ? 24 : 161, running ? "running" : "done"),
-          stage("evaluate", running ? 0 : 480, running ? 0 : 480, "images", running ? 0 : 92, running ? "waiting" : "done"),
+          stage("train:inversion-dpo", running ? stepsDone() : 300, 300, "steps", running ? 24 : 161, running ? "running" : "succeeded"),
+          stage("evaluate:inversion-dpo", running ? 0 : 480, running ? 0 : 480, "images", running ? 0 : 92, running ? "waiting" : "succeeded"),
+          stage("train:diffusion-dpo", running ? 0 : 300, 300, "steps", running ? 0 : 150, running ? "waiting" : "succeeded"),
+          stage("evaluate:diffusion-dpo", running ? 0 : 480, running ? 0 : 480, "images", running ? 0 : 91, running ? "waiting" : "succeeded"),
         ],
-        summary: running ? null : { graphs: 400, candidates: 1280, mean_score: 0.702, best_of_four_score: 0.853, pairs: pairing().num_pairs, training_steps: 300 },
+        summary: running ? null : { graphs: 400, candidates: 1280, mean_score: 0.702, best_of_four_score: 0.853, pairs: pairing().num_pairs, training_steps: 300, objective: "inversion-dpo" },
       },
     };
   }

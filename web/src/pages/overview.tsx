@@ -8,7 +8,7 @@ import { Bar, ErrorNotice, isActive, Panel, Skeleton, StateChip } from "../compo
 import { EvaluationFigures, EvaluationImages } from "../components/evaluation-result";
 import { Icon } from "../components/icon";
 import { Intervals } from "../components/interval";
-import { formatCount, formatScore3, formatSeconds, humanize } from "../format";
+import { formatCount, formatScore3, formatSeconds, humanize, objectiveLabel } from "../format";
 import { usePageTitle } from "../page-title";
 import { GraphCard } from "./graphs";
 import { DropZone } from "./imports";
@@ -19,7 +19,7 @@ const DONE = new Set(["done", "succeeded", "finished", "completed"]);
 const RUNNING = new Set(["running", "active", "preparing"]);
 
 const STAGE_TEXT: Record<string, string> = {
-  start: "Starting",
+  graphs: "Graphs",
   ingest: "Graphs",
   generate: "Candidates",
   score: "Scores",
@@ -29,14 +29,15 @@ const STAGE_TEXT: Record<string, string> = {
   evaluate: "Evaluation",
 };
 
-const stageLabel = (name: string): string => {
-  const known = STAGE_TEXT[name];
-  if (known) return known;
-  const text = humanize(name);
-  return text.charAt(0).toUpperCase() + text.slice(1);
+/** `train:diffusion-dpo` → what it does, and with which objective. */
+const readStage = (name: string): { label: string; objective: string | null } => {
+  const [kind = name, objective] = name.split(":");
+  const text = STAGE_TEXT[kind] ?? humanize(kind);
+  return { label: text.charAt(0).toUpperCase() + text.slice(1), objective: objective ? objectiveLabel(objective) : null };
 };
 
 function Stage({ stage }: { stage: DemoStage }) {
+  const { label, objective } = readStage(stage.name);
   const done = DONE.has(stage.state);
   const running = RUNNING.has(stage.state);
   const failed = stage.state === "failed";
@@ -45,7 +46,7 @@ function Stage({ stage }: { stage: DemoStage }) {
     <li class={`stage ${done ? "done" : running ? "running" : failed ? "failed" : ""}`} aria-current={running ? "step" : undefined}>
       <span class="stage-name">
         <span class="stage-mark">{done ? <Icon name="check" size={12} /> : failed ? <Icon name="cross" size={12} /> : null}</span>
-        {stageLabel(stage.name)}
+        {label}
       </span>
       <Bar value={share} moving={running} tone={done ? "winner" : failed ? "loser" : "accent"} />
       <span class="small faint tabular">
@@ -56,7 +57,8 @@ function Stage({ stage }: { stage: DemoStage }) {
             : running
               ? "working"
               : "waiting"}
-        {stage.seconds ? <span class="stage-seconds">{formatSeconds(stage.seconds)}</span> : null}
+        {stage.seconds ? <span class="stage-line">{formatSeconds(stage.seconds)}</span> : null}
+        {objective && <span class="stage-line truncate">{objective}</span>}
       </span>
     </li>
   );
@@ -72,7 +74,8 @@ const number = (summary: Record<string, unknown> | null | undefined, ...names: s
 
 function Figures({ demo, graphs }: { demo: Demo | null; graphs: number | null }) {
   const { summary } = demo ?? { summary: null };
-  const done = (name: string) => demo?.stages.find((stage) => stage.name === name)?.done ?? null;
+  const stages = (kind: string) => demo?.stages.filter((stage) => stage.name.split(":")[0] === kind) ?? [];
+  const done = (kind: string) => (stages(kind).length > 0 ? Math.max(...stages(kind).map((stage) => stage.done)) : null);
   const figures: [string, string][] = [
     ["Graphs", formatCount(number(summary, "graphs", "num_graphs") ?? graphs)],
     ["Candidates", formatCount(number(summary, "candidates", "num_candidates") ?? done("generate"))],
@@ -148,12 +151,15 @@ function LiveJob({ job }: { job: Job }) {
   );
 }
 
-function Result({ evaluations, jobs }: { evaluations: Evaluation[]; jobs: Job[] }) {
+/** The headline is the demo's first objective, whether or not another did better: the others stand below it. */
+function Result({ evaluations, jobs, objective }: { evaluations: Evaluation[]; jobs: Job[]; objective: string | null }) {
   const finished = evaluations.flatMap((evaluation) =>
     evaluation.result && evaluation.kind !== "progress" ? [{ evaluation, result: evaluation.result }] : [],
   );
-  const [best] = [...finished].sort((a, b) => b.result.delta - a.result.delta);
-  if (!best) return null;
+  const isHeadline = ({ evaluation }: { evaluation: Evaluation }) =>
+    objective !== null && jobs.find(({ id }) => id === evaluation.job_id)?.spec?.objective?.name === objective;
+  const headline = finished.find(isHeadline) ?? finished[0];
+  if (!headline) return null;
   const nameOf = (evaluation: Evaluation) => {
     const job = jobs.find(({ id }) => id === evaluation.job_id);
     return job ? jobTitle(job) : "Training";
@@ -163,15 +169,15 @@ function Result({ evaluations, jobs }: { evaluations: Evaluation[]; jobs: Job[] 
       label="Result"
       title={<h2>Result on held-out graphs</h2>}
       extra={
-        best.evaluation.job_id ? (
-          <Link href={`/jobs/${best.evaluation.job_id}`} class="link row small">
-            {nameOf(best.evaluation)} <Icon name="arrow" size={13} />
+        headline.evaluation.job_id ? (
+          <Link href={`/jobs/${headline.evaluation.job_id}`} class="link row small">
+            {nameOf(headline.evaluation)} <Icon name="arrow" size={13} />
           </Link>
         ) : undefined
       }
     >
       <div class="stack">
-        <EvaluationFigures result={best.result} />
+        <EvaluationFigures result={headline.result} />
         {finished.length > 1 && (
           <div class="stack stack-s">
             <h3>Objectives on the same pairs</h3>
@@ -186,7 +192,7 @@ function Result({ evaluations, jobs }: { evaluations: Evaluation[]; jobs: Job[] 
             />
           </div>
         )}
-        <EvaluationImages evaluation={best.evaluation} count={12} />
+        <EvaluationImages evaluation={headline.evaluation} count={12} />
       </div>
     </Panel>
   );
@@ -264,7 +270,7 @@ export function OverviewPage() {
           {total === 0 && <DropZone onImported={() => graphs.reload()} />}
         </>
       )}
-      <Result evaluations={results} jobs={jobItems} />
+      <Result evaluations={results} jobs={jobItems} objective={typeof demo.value?.summary?.objective === "string" ? demo.value.summary.objective : null} />
       <div class="live-jobs">
         {(shownJobs.length > 0 ? shownJobs : isDemo ? jobItems.slice(0, 2) : []).map((job) => (
           <LiveJob key={job.id} job={job} />

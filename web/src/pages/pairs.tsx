@@ -31,12 +31,13 @@ export function policyFrom(address: Record<string, string>): Policy {
   );
   const margin = address.margin !== undefined && Number.isFinite(Number(address.margin)) ? Number(address.margin) : DEFAULT_MARGIN;
   const select = SELECTS.find(({ value }) => value === address.select)?.value ?? "best_worst";
-  return { weights, margin, select };
+  return { weights, margin, select, tie: address.tie === "skip" ? "skip" : "first" };
 }
 
-/** What is sent: metrics without weight are left out, as they say nothing. */
+/** What is sent: metrics without weight are left out, as they say nothing; chance gets its seed. */
 const effective = (policy: Policy): Policy => ({
   ...policy,
+  select: policy.select === "random" ? { random: { seed: 0, pairs_per_graph: 1 } } : policy.select,
   weights: Object.fromEntries(Object.entries(policy.weights).filter(([, weight]) => weight > 0)),
 });
 
@@ -165,6 +166,12 @@ export function PairsPage() {
                   </label>
                 ))}
               </fieldset>
+              <label class="choice-row">
+                <input type="checkbox" checked={policy.tie === "skip"} onChange={(event) => change({ tie: event.currentTarget.checked ? "skip" : null })} />
+                <span>
+                  Leave out ties <small class="faint">graphs where several share the best or the worst score</small>
+                </span>
+              </label>
               <form class="stack stack-s" onSubmit={freeze}>
                 <label class="field">
                   <span>Name of the snapshot</span>
