@@ -4,10 +4,12 @@
 //! fields and weights. Every network is trainable through [`ops`]; candle's fused operators, which drop gradients
 //! without a word, are disallowed by lint.
 
+pub mod checkpoint_keys;
 pub mod clip;
 pub mod error;
 pub mod layers;
 pub mod linear;
+pub mod lora;
 pub mod objective;
 pub mod ops;
 pub mod pipeline;
