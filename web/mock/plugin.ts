@@ -13,7 +13,7 @@ const POLICY: Policy = { weights: { dpg: 1 }, margin: 0.1, select: "best_worst" 
 const STATE = process.env.MOCK_STATE ?? "finished";
 const started = Date.now();
 
-const pairing = (): Pairing => ({ id: PAIRING, name: "demo best-worst", hash: "5be1".repeat(16), num_pairs: pairsOf(POLICY).length, policy: POLICY, created_at: new Date(started - 400_000).toISOString() });
+const pairing = (): Pairing => ({ id: PAIRING, name: "demo best-worst", hash: "5be1".repeat(16), num_pairs: pairsOf(POLICY).length, num_graphs: pairsOf(POLICY).length, mean_margin: 0.4, policy: POLICY, created_at: new Date(started - 400_000).toISOString() });
 
 const stepsDone = () => (STATE === "running" ? Math.min(300, 40 + Math.floor((Date.now() - started) / 500)) : 300);
 
@@ -24,6 +24,7 @@ const job = (id: string): Job => ({
   progress: { done: stepsDone(), total: 300, unit: "steps" },
   spec: { pairing_id: PAIRING, objective: { name: id === JOB ? "inversion-dpo" : "diffusion-dpo", path: "recorded", beta: 2000 }, trainable: "unet", learning_rate: 3e-5, max_steps: 300, batch_size: 16, seed: 0 },
   error: null,
+  attempt: 1,
   created_at: new Date(started - 300_000).toISOString(),
   started_at: new Date(started - 295_000).toISOString(),
   finished_at: STATE === "running" ? null : new Date(started - 60_000).toISOString(),

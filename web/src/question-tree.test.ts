@@ -59,7 +59,7 @@ describe("litBy", () => {
 });
 
 describe("verdicts", () => {
-  const answer = (question_id: number, value: "yes" | "no" | "cannot_answer") => ({ question_id, answer: value, probability: 1 });
+  const answer = (question_id: number, value: "yes" | "no" | "cannot_answer") => ({ question_id, answer: value, probability: 1, answerer: "shapes", answerer_version: "1" });
 
   it("does not count what depends on a no or on a refusal", () => {
     const found = verdicts(QUESTIONS, [answer(1, "yes"), answer(2, "no"), answer(3, "yes"), answer(4, "yes")]);

@@ -1,4 +1,5 @@
 /** Every request that a page makes: one function a resource. */
+import type { paths } from "./schema";
 import type {
   Artifact,
   Candidate,
@@ -73,6 +74,14 @@ export function parseJson(text: string): unknown {
   }
 }
 
+/** The addresses of the OpenAPI document, without their common beginning. */
+type ApiPath = keyof paths extends infer P ? (P extends `/api/v1${infer Rest}` ? Rest : never) : never;
+
+/** Fills `{id}` and the like; an address that the API does not have does not compile. */
+function address(path: ApiPath, fields: Record<string, string> = {}): string {
+  return path.replace(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(fields[name] ?? ""));
+}
+
 const get = <T>(path: string, query?: Query, signal?: AbortSignal) => request<T>("GET", withQuery(path, query), { signal });
 const post = <T>(path: string, body: unknown, init: RequestInit = {}) =>
   request<T>("POST", path, {
@@ -81,12 +90,12 @@ const post = <T>(path: string, body: unknown, init: RequestInit = {}) =>
     headers: { "content-type": "application/json", ...init.headers },
   });
 
-export const health = (signal?: AbortSignal) => get<Health>("/health", {}, signal);
+export const health = (signal?: AbortSignal) => get<Health>(address("/health"), {}, signal);
 
 /** Null where the server was not started by `diptych demo`. */
 export async function demo(signal?: AbortSignal): Promise<Demo | null> {
   try {
-    return await get<Demo>("/demo", {}, signal);
+    return await get<Demo>(address("/demo"), {}, signal);
   } catch (error) {
     if (error instanceof ApiError && error.status === 404) return null;
     throw error;
@@ -108,42 +117,42 @@ export interface GraphQuery {
   cursor?: string | null;
 }
 
-export const listGraphs = (query: GraphQuery, signal?: AbortSignal) => get<GraphPage>("/graphs", { ...query }, signal);
-export const getGraph = (id: string, signal?: AbortSignal) => get<GraphDetail>(`/graphs/${id}`, {}, signal);
+export const listGraphs = (query: GraphQuery, signal?: AbortSignal) => get<GraphPage>(address("/graphs"), { ...query }, signal);
+export const getGraph = (id: string, signal?: AbortSignal) => get<GraphDetail>(address("/graphs/{id}", { id }), {}, signal);
 export const listCandidates = (graph: string, signal?: AbortSignal) =>
-  get<Page<Candidate>>(`/graphs/${graph}/candidates`, {}, signal);
+  get<Page<Candidate>>(address("/graphs/{id}/candidates", { id: graph }), {}, signal);
 
 export const previewPairing = (policy: Policy, signal?: AbortSignal) =>
-  post<PairingPreview>("/pairings/preview", { policy }, { signal });
-export const freezePairing = (name: string, policy: Policy) => post<Pairing>("/pairings", { name, policy });
-export const listPairings = (signal?: AbortSignal) => get<Page<Pairing>>("/pairings", { limit: 100 }, signal);
-export const getPairing = (id: string, signal?: AbortSignal) => get<Pairing>(`/pairings/${id}`, {}, signal);
+  post<PairingPreview>(address("/pairings/preview"), { policy }, { signal });
+export const freezePairing = (name: string, policy: Policy) => post<Pairing>(address("/pairings"), { name, policy });
+export const listPairings = (signal?: AbortSignal) => get<Page<Pairing>>(address("/pairings"), { limit: 100 }, signal);
+export const getPairing = (id: string, signal?: AbortSignal) => get<Pairing>(address("/pairings/{id}", { id }), {}, signal);
 export const listPairs = (id: string, cursor?: string | null, signal?: AbortSignal) =>
-  get<Page<Pair>>(`/pairings/${id}/pairs`, { limit: 60, cursor }, signal);
+  get<Page<Pair>>(address("/pairings/{id}/pairs", { id }), { limit: 60, cursor }, signal);
 
-export const listJobs = (signal?: AbortSignal) => get<Page<Job>>("/jobs", { limit: 100 }, signal);
-export const getJob = (id: string, signal?: AbortSignal) => get<Job>(`/jobs/${id}`, {}, signal);
+export const listJobs = (signal?: AbortSignal) => get<Page<Job>>(address("/jobs"), { limit: 100 }, signal);
+export const getJob = (id: string, signal?: AbortSignal) => get<Job>(address("/jobs/{id}", { id }), {}, signal);
 export const createJob = (spec: unknown, idempotencyKey: string) =>
-  post<Job>("/jobs", spec, { headers: { "idempotency-key": idempotencyKey } });
+  post<Job>(address("/jobs"), spec, { headers: { "idempotency-key": idempotencyKey } });
 export type JobAction = "pause" | "resume" | "cancel" | "save" | "sample";
-export const actOnJob = (id: string, action: JobAction) => post<Job | null>(`/jobs/${id}/${action}`, {});
-export const listJobEvents = (id: string, signal?: AbortSignal) => get<Page<JobEvent>>(`/jobs/${id}/events`, {}, signal);
+export const actOnJob = (id: string, action: JobAction) => post<Job | null>(address(`/jobs/{id}/${action}`, { id }), {});
+export const listJobEvents = (id: string, signal?: AbortSignal) => get<Page<JobEvent>>(address("/jobs/{id}/events", { id }), {}, signal);
 export const listMetrics = (id: string, sinceStep: number, signal?: AbortSignal) =>
-  get<Page<MetricPoint>>(`/jobs/${id}/metrics`, { since_step: sinceStep }, signal);
-export const listSamples = (id: string, signal?: AbortSignal) => get<Page<JobSample>>(`/jobs/${id}/samples`, {}, signal);
+  get<Page<MetricPoint>>(address("/jobs/{id}/metrics", { id }), { since_step: sinceStep }, signal);
+export const listSamples = (id: string, signal?: AbortSignal) => get<Page<JobSample>>(address("/jobs/{id}/samples", { id }), {}, signal);
 export const listCheckpoints = (id: string, signal?: AbortSignal) =>
-  get<Page<Checkpoint>>(`/jobs/${id}/checkpoints`, {}, signal);
-export const listArtifacts = (id: string, signal?: AbortSignal) => get<Page<Artifact>>(`/jobs/${id}/artifacts`, {}, signal);
+  get<Page<Checkpoint>>(address("/jobs/{id}/checkpoints", { id }), {}, signal);
+export const listArtifacts = (id: string, signal?: AbortSignal) => get<Page<Artifact>>(address("/jobs/{id}/artifacts", { id }), {}, signal);
 
 export const listEvaluations = (job?: string, signal?: AbortSignal) =>
-  get<Page<Evaluation>>("/evaluations", { job_id: job }, signal);
+  get<Page<Evaluation>>(address("/evaluations"), { job_id: job }, signal);
 export const listEvaluationImages = (id: string, cursor?: string | null, signal?: AbortSignal) =>
-  get<Page<EvaluationImage>>(`/evaluations/${id}/images`, { limit: 60, cursor }, signal);
+  get<Page<EvaluationImage>>(address("/evaluations/{id}/images", { id }), { limit: 60, cursor }, signal);
 
-export const listImports = (signal?: AbortSignal) => get<Page<ImportSummary>>("/imports", { limit: 50 }, signal);
-export const listRejects = (id: string, signal?: AbortSignal) => get<Page<Reject>>(`/imports/${id}/rejects`, { limit: 200 }, signal);
+export const listImports = (signal?: AbortSignal) => get<Page<ImportSummary>>(address("/imports"), { limit: 50 }, signal);
+export const listRejects = (id: string, signal?: AbortSignal) => get<Page<Reject>>(address("/imports/{id}/rejects", { id }), { limit: 200 }, signal);
 export const importFile = (file: File) =>
-  request<ImportSummary>("POST", withQuery("/imports", { name: file.name }), {
+  request<ImportSummary>("POST", withQuery(address("/imports"), { name: file.name }), {
     body: file,
     headers: { "content-type": file.name.endsWith(".gz") ? "application/gzip" : "application/json" },
   });

@@ -1,9 +1,18 @@
-/** The API's nouns as the pages read them. */
+/**
+ * The API's nouns as the pages read them: the types made from the OpenAPI document, with the fields that it leaves open
+ * (free JSON, names as plain strings) said more precisely.
+ */
+import type { components } from "./schema";
+
+type Schemas = components["schemas"];
+
+/** `Base` with some of its own fields narrowed: a field that the API no longer has does not compile. */
+type Narrow<Base, Fields extends { [Name in keyof Fields]: Name extends keyof Base ? unknown : never }> = Omit<Base, keyof Fields> & Fields;
 
 export type Split = "train" | "held_out";
 export type MetricName = "dpg" | "attribute" | "spatial" | "three_in_one";
 /** Metric name → score in [0, 1]; a metric that does not apply to a graph is absent or null. */
-export type Scores = Partial<Record<MetricName, number | null>> & Record<string, number | null | undefined>;
+export type Scores = Record<string, number | null | undefined>;
 
 export interface Page<T> {
   items: T[];
@@ -11,125 +20,37 @@ export interface Page<T> {
   total?: number | null;
 }
 
-export interface SceneObject {
-  position: number;
-  label: string;
-  attributes: string[];
-}
-
-export interface SceneRelation {
-  /** Positions in `objects`. */
-  subject: number;
-  predicate: string;
-  object: number;
-}
-
-export interface CandidateSummary {
-  id: string;
-  index: number;
-  image_url: string;
-  scores: Scores | null;
-}
-
-export interface GraphSummary {
-  id: string;
-  img_id: string;
-  caption: string;
-  split: Split;
-  num_objects: number;
-  num_relations: number;
-  objects: SceneObject[];
-  relations: SceneRelation[];
-  candidates: CandidateSummary[];
-  best?: string | number | null;
-  worst?: string | number | null;
-}
-
+export type SceneObject = Schemas["SceneObject"];
+export type SceneRelation = Schemas["SceneRelation"];
+export type CandidateSummary = Narrow<Schemas["CandidateSummary"], { scores?: Scores | null }>;
+export type GraphSummary = Narrow<Schemas["GraphSummary"], { candidates: CandidateSummary[]; split: Split }>;
 export type Facets = Record<string, Record<string, number>>;
-
-export interface GraphPage extends Page<GraphSummary> {
-  facets?: Facets;
-}
+export type GraphPage = Narrow<Schemas["GraphList"], { items: GraphSummary[]; facets: Facets }>;
 
 export type QuestionKind = "entity" | "attribute" | "relation";
-
-export interface Question {
-  question_id: number;
-  kind: QuestionKind;
-  category: string;
-  text: string;
-  parents: number[];
-  target: unknown;
-}
-
-export interface Finding {
-  code: string;
-  severity: "error" | "warning";
-  pointer?: string;
-  message: string;
-  suggestion?: string | null;
-  file?: string | null;
-  record?: number | null;
-}
-
-export interface GraphDetail extends GraphSummary {
+export type Question = Narrow<Omit<Schemas["Question"], "tuple">, { kind: QuestionKind; target: unknown }>;
+export type Finding = Omit<Schemas["Reject"], "raw" | "file"> & { file?: string | null };
+export type GraphDetail = GraphSummary & {
   document: unknown;
   questions: Question[];
   lint: Finding[];
-}
+  source_file?: string;
+  record?: number;
+};
 
 export type AnswerValue = "yes" | "no" | "cannot_answer";
+export type Answer = Narrow<Schemas["Answer"], { answer: AnswerValue }>;
+export type GenerationFacts = Schemas["GenerationFacts"];
+export type Candidate = Narrow<
+  Omit<Schemas["Candidate"], "created_at" | "graph_id">,
+  /** Seeds past 2^53 are read as text: `client.ts`. */
+  { answers: Answer[]; scores?: Scores | null; seed: number | string }
+>;
 
-export interface Answer {
-  question_id: number;
-  answer: AnswerValue;
-  probability: number | null;
-  answerer?: string | null;
-  answerer_version?: string | null;
-}
-
-export interface GenerationFacts {
-  id: string;
-  model_hash: string;
-  num_inference_steps: number;
-  guidance_scale: number;
-  sampler: string;
-}
-
-export interface Candidate extends CandidateSummary {
-  seed: number | string;
-  generation: GenerationFacts;
-  answers: Answer[];
-}
-
-export interface Progress {
-  done: number;
-  total: number;
-  unit?: string;
-}
-
-export interface PairSide {
-  id: string;
-  image_url: string;
-  score: number;
-}
-
-export interface DifferingQuestion {
-  question_id: number;
-  text: string;
-  winner: AnswerValue;
-  loser: AnswerValue;
-}
-
-export interface Pair {
-  position: number;
-  graph_id: string;
-  caption?: string | null;
-  winner: PairSide;
-  loser: PairSide;
-  margin: number;
-  differing_questions: DifferingQuestion[];
-}
+export type Progress = Schemas["Progress"];
+export type PairSide = Schemas["PairSide"];
+export type DifferingQuestion = Narrow<Schemas["DifferingQuestion"], { winner: AnswerValue; loser: AnswerValue }>;
+export type Pair = Narrow<Schemas["Pair"], { differing_questions: DifferingQuestion[] }>;
 
 export type SelectRule = "best_worst" | "all_above_margin" | "best_rest" | "random";
 
@@ -137,31 +58,12 @@ export interface Policy {
   weights: Record<string, number>;
   margin: number;
   select: SelectRule | Record<string, unknown>;
-  tie?: unknown;
+  tie?: "first" | "skip";
 }
 
-export interface HistogramBin {
-  from: number;
-  to: number;
-  count: number;
-}
-
-export interface PairingPreview {
-  num_pairs: number;
-  num_graphs: number;
-  mean_margin: number | null;
-  histogram: HistogramBin[];
-  pairs: Pair[];
-}
-
-export interface Pairing {
-  id: string;
-  name: string;
-  hash: string;
-  num_pairs: number;
-  policy: Policy;
-  created_at: string;
-}
+export type HistogramBin = Schemas["HistogramBin"];
+export type PairingPreview = Narrow<Schemas["PairingPreview"], { pairs: Pair[] }>;
+export type Pairing = Narrow<Schemas["Pairing"], { policy: Policy }>;
 
 export type JobState =
   | "validating"
@@ -181,17 +83,10 @@ export interface JobSpec {
   [key: string]: unknown;
 }
 
-export interface Job {
-  id: string;
-  state: JobState;
-  stage?: string | null;
-  progress: Progress;
-  spec: JobSpec;
-  error?: { title?: string; detail?: string; message?: string } | string | null;
-  created_at: string;
-  started_at?: string | null;
-  finished_at?: string | null;
-}
+export type Job = Narrow<
+  Schemas["Job"],
+  { state: JobState; spec: JobSpec; error?: { title?: string; detail?: string; message?: string } | string | null }
+>;
 
 export interface MetricPoint {
   step: number;
@@ -205,41 +100,21 @@ export interface MetricPoint {
   [key: string]: number | undefined;
 }
 
-export interface JobEvent {
-  sequence: number;
-  at: string;
-  kind: string;
-  data: unknown;
-}
-
-export interface JobSample {
-  step: number;
-  graph_id: string;
-  index: number;
-  image_url: string;
-  caption?: string | null;
-}
-
-export interface Checkpoint {
-  step: number;
-  bytes: number;
-  files: { name: string; bytes: number; blob: string }[];
-}
-
-export interface Artifact {
-  name: string;
-  kind?: string;
-  bytes?: number;
-  sha256?: string;
-  url?: string | null;
-}
+export type JobEvent = Narrow<Schemas["JobEvent"], { data: unknown }>;
+export type JobSample = Omit<Schemas["JobSample"], "seed">;
+export type Checkpoint = Narrow<
+  Omit<Schemas["Checkpoint"], "created_at">,
+  { files: { name: string; bytes: number; blob: string }[] }
+>;
+export type Artifact = Omit<Schemas["Artifact"], "created_at" | "media_type">;
 
 export interface Comparison {
   base_score: number;
   trained_score: number;
   delta: number;
-  delta_se: number;
-  delta_ci95: [number, number];
+  /** Null where there are too few graphs to tell. */
+  delta_se: number | null;
+  delta_ci95: [number, number] | null;
   win_rate?: number | null;
 }
 
@@ -249,25 +124,15 @@ export interface EvaluationResult extends Comparison {
   by_kind: Partial<Record<QuestionKind, Comparison>>;
 }
 
-export interface Evaluation {
-  id: string;
-  job_id: string | null;
-  name?: string;
-  /** `progress` looks at a few graphs while the job trains, to choose its best checkpoint; `final` is the result. */
-  kind?: "final" | "progress";
-  step?: number | null;
-  state: string;
-  progress?: Progress;
-  result: EvaluationResult | null;
-}
-
-export interface EvaluationImage {
-  graph_id: string;
-  index: number;
-  caption?: string | null;
-  base: { image_url: string; score: number };
-  trained: { image_url: string; score: number };
-}
+export type Evaluation = Narrow<
+  Schemas["Evaluation"],
+  {
+    /** `progress` looks at a few graphs while the job trains, to choose its best checkpoint; `final` is the result. */
+    kind: "final" | "progress";
+    result?: EvaluationResult | null;
+  }
+>;
+export type EvaluationImage = Omit<Schemas["EvaluationImage"], "seed">;
 
 export interface DemoStage {
   name: string;
@@ -285,24 +150,6 @@ export interface Demo {
   summary: Record<string, unknown> | null;
 }
 
-export interface ImportSummary {
-  id: string;
-  file?: string;
-  read: number;
-  accepted: number;
-  unchanged: number;
-  rejected: number;
-  warnings: number;
-  seconds: number;
-  created_at?: string;
-}
-
-export interface Reject extends Finding {
-  raw?: string | null;
-}
-
-export interface Health {
-  status?: string;
-  version?: string;
-  [key: string]: unknown;
-}
+export type ImportSummary = Omit<Schemas["Import"], "error" | "finished_at" | "state">;
+export type Reject = Schemas["Reject"];
+export type Health = Schemas["Health"];

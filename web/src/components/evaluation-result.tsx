@@ -3,14 +3,24 @@ import { useState } from "preact/hooks";
 import { Link } from "wouter-preact";
 import { listEvaluationImages } from "../api/client";
 import { useResource } from "../api/resource";
-import type { Evaluation, EvaluationResult, QuestionKind } from "../api/types";
+import type { Comparison, Evaluation, EvaluationResult, QuestionKind } from "../api/types";
 import { formatCount, formatDelta, formatPercent, formatScore, formatScore3, humanize } from "../format";
 import { Bar, Picture, Segmented, Skeleton } from "./basics";
-import { Intervals } from "./interval";
+import { type IntervalRow, Intervals } from "./interval";
 
 const KINDS: QuestionKind[] = ["entity", "attribute", "relation"];
 
+/** Without an interval the point stands alone. */
+export const intervalRow = (name: string, { delta, delta_ci95 }: Comparison, tone: string): IntervalRow => ({
+  name,
+  delta,
+  low: delta_ci95?.[0] ?? delta,
+  high: delta_ci95?.[1] ?? delta,
+  tone,
+});
+
 export function verdictOf(result: EvaluationResult): { text: string; tone: "winner" | "loser" | "warn" } {
+  if (!result.delta_ci95) return { text: "Too few graphs to tell", tone: "warn" };
   const [low, high] = result.delta_ci95;
   if (low > 0) return { text: "Better than the base: the interval lies above zero", tone: "winner" };
   if (high < 0) return { text: "Worse than the base: the interval lies below zero", tone: "loser" };
@@ -42,7 +52,7 @@ export function EvaluationFigures({ result }: { result: EvaluationResult }) {
         </div>
         <p class={`chip chip-${verdict.tone}`}>{verdict.text}</p>
         <p class="quiet small tabular">
-          95 % interval {formatDelta(result.delta_ci95[0])} to {formatDelta(result.delta_ci95[1])} · standard error{" "}
+          95 % interval {formatDelta(result.delta_ci95?.[0])} to {formatDelta(result.delta_ci95?.[1])} · standard error{" "}
           {formatScore3(result.delta_se)} · wins {formatPercent(result.win_rate)} · {formatCount(result.evaluated_graphs)} held-out graphs,{" "}
           {formatCount(result.evaluated_images)} images, the same seeds for both
         </p>
@@ -67,12 +77,10 @@ export function EvaluationFigures({ result }: { result: EvaluationResult }) {
         })}
         <Intervals
           rows={[
-            { name: "all", delta: result.delta, low: result.delta_ci95[0], high: result.delta_ci95[1], tone: "trained" },
+            intervalRow("all", result, "trained"),
             ...KINDS.flatMap((kind) => {
               const part = result.by_kind[kind];
-              return part?.delta_ci95
-                ? [{ name: kind, delta: part.delta, low: part.delta_ci95[0], high: part.delta_ci95[1], tone: kind }]
-                : [];
+              return part ? [intervalRow(kind, part, kind)] : [];
             }),
           ]}
         />

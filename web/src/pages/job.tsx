@@ -9,7 +9,7 @@ import { useResource } from "../api/resource";
 import type { Job, JobEvent, JobSample, MetricPoint } from "../api/types";
 import { Bar, Empty, ErrorNotice, isActive, Panel, Picture, Skeleton, StateChip } from "../components/basics";
 import { Curve } from "../components/curve";
-import { EvaluationFigures, EvaluationImages } from "../components/evaluation-result";
+import { EvaluationFigures, EvaluationImages, intervalRow } from "../components/evaluation-result";
 import { Icon, type IconName } from "../components/icon";
 import { Intervals } from "../components/interval";
 import { formatBytes, formatCount, formatNumber, formatSeconds, formatTime, humanize, shortHash } from "../format";
@@ -335,11 +335,7 @@ export function JobPage({ id }: { id: string }) {
           extra={<span class="small faint">a few other held-out graphs: they choose the checkpoint, not the result</span>}
         >
           <Intervals
-            rows={looks.flatMap(({ step, result }) =>
-              result
-                ? [{ name: `step ${formatCount(step)}`, delta: result.delta, low: result.delta_ci95[0], high: result.delta_ci95[1], tone: "trained" }]
-                : [],
-            )}
+            rows={looks.flatMap(({ step, result }) => (result ? [intervalRow(`step ${formatCount(step)}`, result, "trained")] : []))}
           />
         </Panel>
       )}

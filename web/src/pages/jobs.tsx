@@ -18,14 +18,14 @@ export const secondsOf = (job: Job): number | null =>
 export function DeltaCell({ evaluation }: { evaluation: Evaluation | undefined }) {
   const result = evaluation?.result;
   if (!result) return <span class="faint">–</span>;
-  const [low, high] = result.delta_ci95;
+  const [low, high] = result.delta_ci95 ?? [0, 0];
   return (
     <span
       class="tabular nowrap"
       style={{ color: low > 0 ? "var(--winner)" : high < 0 ? "var(--loser)" : "var(--ink-2)", fontWeight: 600 }}
       title={`95 % interval ${formatDelta(low)} to ${formatDelta(high)}`}
     >
-      {formatDelta(result.delta)} <span class="faint small">± {(1.96 * result.delta_se).toFixed(3)}</span>
+      {formatDelta(result.delta)} {result.delta_se !== null && <span class="faint small">± {(1.96 * result.delta_se).toFixed(3)}</span>}
     </span>
   );
 }

@@ -5,7 +5,7 @@ import { useMetrics } from "../api/metrics";
 import { useResource } from "../api/resource";
 import type { Demo, DemoStage, Evaluation, Job } from "../api/types";
 import { Bar, ErrorNotice, isActive, Panel, Skeleton, StateChip } from "../components/basics";
-import { EvaluationFigures, EvaluationImages } from "../components/evaluation-result";
+import { EvaluationFigures, EvaluationImages, intervalRow } from "../components/evaluation-result";
 import { Icon } from "../components/icon";
 import { Intervals } from "../components/interval";
 import { formatCount, formatScore3, formatSeconds, humanize, objectiveLabel } from "../format";
@@ -182,13 +182,7 @@ function Result({ evaluations, jobs, objective }: { evaluations: Evaluation[]; j
           <div class="stack stack-s">
             <h3>Objectives on the same pairs</h3>
             <Intervals
-              rows={finished.map(({ evaluation, result }) => ({
-                name: nameOf(evaluation),
-                delta: result.delta,
-                low: result.delta_ci95[0],
-                high: result.delta_ci95[1],
-                tone: "trained",
-              }))}
+              rows={finished.map(({ evaluation, result }) => intervalRow(nameOf(evaluation), result, "trained"))}
             />
           </div>
         )}
