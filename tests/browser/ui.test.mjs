@@ -56,7 +56,7 @@ test("the graph browser shows pictures and scores, filters by the address, and g
     await page.goBack();
     await page.waitForURL(/\/graphs$/);
     await page.getByRole("button", { name: "Remove the filter split" }).waitFor({ state: "detached" });
-    assert.equal(await page.locator(".graph-card").count(), before);
+    await page.waitForFunction((wanted) => document.querySelectorAll(".graph-card").length === wanted, before);
     await page.locator(".graph-card").first().click();
     await page.waitForURL(/\/graphs\/[0-9a-f-]{36}/);
   });

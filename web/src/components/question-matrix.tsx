@@ -16,7 +16,7 @@ const MARKS: Record<Verdict, { icon: IconName; label: string }> = {
 
 export function AnswerMark({ verdict, probability, answerer }: { verdict: Verdict; probability?: number | null; answerer?: string | null }) {
   const { icon, label } = MARKS[verdict];
-  const title = [label, probability == null ? null : `probability ${formatPercent(probability)}`, answerer ? `by ${answerer}` : null]
+  const title = [label, probability == null ? null : `probability of yes ${formatPercent(probability)}`, answerer ? `by ${answerer}` : null]
     .filter(Boolean)
     .join(", ");
   return (

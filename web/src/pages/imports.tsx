@@ -156,8 +156,8 @@ export function ImportsPage({ id }: { id?: string }) {
                 {items.map((summary) => (
                   <tr key={summary.id} class={summary.id === id ? "lit" : ""}>
                     <td>
-                      <Link href={`/imports/${summary.id}`} class="link">
-                        {summary.file ?? summary.id.slice(-12)}
+                      <Link href={`/imports/${summary.id}`} class="link" title={summary.file}>
+                        {summary.file.split("/").at(-1)}
                       </Link>
                     </td>
                     <td class="number">{formatCount(summary.read)}</td>
