@@ -21,7 +21,6 @@ mod control;
 mod inputs;
 mod runner;
 mod settings;
-mod trainer_stub;
 
 use control::Control;
 use runner::Runner;

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::trainer_stub::{ImageInput, PairInput};
 use models::pipeline::{Pipeline, SampleSettings};
 use models::scene_graph_encoder::GraphText;
+use models::trainer::{ImageInput, PairInput};
 use uuid::Uuid;
 
 use crate::conditioning::graph_text;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::trainer_stub::{Control as Go, Progress, StepMetrics, Trainer};
 use models::pipeline::Pipeline;
+use models::trainer::{Control as Go, Progress, StepMetrics, Trainer};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -150,7 +150,7 @@ impl<'a> Runner<'a> {
                 if sender.send(Some(now)).is_err() || flags.wants_to_stop() { Go::Stop } else { Go::Continue }
             };
             let mut trainer =
-                Trainer::new(inputs.reference, inputs.graphs, inputs.pairs, settings, &cache, &mut report)?;
+                Trainer::new(inputs.reference, &inputs.graphs, inputs.pairs, settings, &cache, &mut report)?;
             if let Some(folder) = restore {
                 trainer.restore(&folder)?;
             }
@@ -165,7 +165,7 @@ impl<'a> Runner<'a> {
                     let now = progress.borrow_and_update().clone();
                     if let Some(now) = now && (told.elapsed() > SLICE || now.done == 0) {
                         told = Instant::now();
-                        self.set_progress(now.stage.as_ref(), now.done, now.total, "images").await?;
+                        self.set_progress(now.stage, now.done, now.total, "images").await?;
                     }
                 }
             }
