@@ -12,7 +12,7 @@ use builder::blob::BlobStore;
 use builder::model_registry::ModelRegistry;
 use builder::store;
 use builder::task::{TaskContext, queue};
-use tests::database::TestDatabase;
+use crate::database::TestDatabase;
 use tokio_util::sync::CancellationToken;
 
 /// A complete, valid and untrained model; made in a few seconds, once.

@@ -1,5 +1,9 @@
 //! Tasks on a real Postgres: the same request gives the same result, and a kill at any point loses nothing.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "../store/database.rs"]
+mod database;
+mod demo;
 mod generate;
+mod job;
 mod life;
