@@ -7,7 +7,7 @@ import { Icon } from "./icon";
 import { swatchOf } from "./swatch";
 
 /** Widths are estimated, so that the layout needs no canvas and is the same everywhere (and in tests). */
-const textWidth = (text: string, size: number): number => text.length * size * 0.56;
+const textWidth = (text: string, size: number): number => text.length * size * 0.6;
 
 const clip = (text: string, length: number): string => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
 
@@ -34,7 +34,7 @@ const CARD_SIZES: Sizes = {
   node: (object) => ({ width: Math.max(44, textWidth(clip(object.label, 14), 12) + (swatchOf(object.attributes) ? 16 : 0) + 18), height: 26 }),
   label: (relation) => ({ width: textWidth(clip(relation.predicate, 16), 10) + 10, height: 15 }),
   nodeGap: 16,
-  rankGap: 8,
+  rankGap: 10,
   box: { width: 238, height: 124 },
 };
 const DOT_SIZES: Sizes = {
@@ -45,9 +45,9 @@ const DOT_SIZES: Sizes = {
   box: { width: 238, height: 124 },
 };
 
-function Arrowhead({ id }: { id: string }) {
+function Arrowhead({ id, size = 7 }: { id: string; size?: number }) {
   return (
-    <marker id={id} viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto-start-reverse">
+    <marker id={id} viewBox="0 0 8 8" refX="7" refY="4" markerWidth={size} markerHeight={size} orient="auto-start-reverse">
       <path d="M0.5 0.8 7.2 4 0.5 7.2z" class="graph-arrow" />
     </marker>
   );
@@ -68,7 +68,7 @@ export function GraphThumbnail({ objects, relations }: { objects: SceneObject[];
       aria-hidden="true"
     >
       <defs>
-        <Arrowhead id="card-arrow" />
+        <Arrowhead id="card-arrow" size={5} />
       </defs>
       {placed.edges.map((edge) => (
         <path key={edge.index} d={edgePath(edge.points)} class="graph-edge" marker-end={words ? "url(#card-arrow)" : undefined} />
