@@ -19,6 +19,7 @@ impl Linear {
     ///
     /// # Errors
     /// A tensor is missing or has another shape.
+    #[expect(clippy::needless_pass_by_value, reason = "a path is made for the layer and has no other use")]
     pub fn load(vb: VarBuilder, in_width: usize, out_width: usize, bias: bool) -> Result<Self> {
         Ok(Self {
             weight: vb.get((out_width, in_width), "weight")?,

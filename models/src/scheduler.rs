@@ -73,7 +73,7 @@ impl SchedulerConfig {
     /// spacing without offset, ᾱ(0) before the first timestep.
     pub fn stable_diffusion() -> Self {
         Self {
-            beta_start: 0.00085,
+            beta_start: 0.000_85,
             beta_end: 0.012,
             beta_schedule: BetaSchedule::ScaledLinear,
             set_alpha_to_one: false,
@@ -344,18 +344,18 @@ mod tests {
     fn alphas_are_those_of_stable_diffusion() {
         let schedule = schedule();
         for (t, expected) in [
-            (-1, 0.999150),
-            (0, 0.999150),
-            (12, 0.988640),
-            (50, 0.951577),
-            (100, 0.894223),
-            (250, 0.673793),
-            (500, 0.276333),
-            (750, 0.056170),
-            (948, 0.008434),
-            (950, 0.008247),
-            (975, 0.006196),
-            (999, 0.004660),
+            (-1, 0.999_150),
+            (0, 0.999_150),
+            (12, 0.988_640),
+            (50, 0.951_577),
+            (100, 0.894_223),
+            (250, 0.673_793),
+            (500, 0.276_333),
+            (750, 0.056_170),
+            (948, 0.008_434),
+            (950, 0.008_247),
+            (975, 0.006_196),
+            (999, 0.004_660),
         ] {
             let alpha = schedule.alpha_cumprod(t).unwrap();
             assert!((alpha - expected).abs() < 1e-6, "{t}: {alpha}");
@@ -395,7 +395,7 @@ mod tests {
         let sample = Tensor::new(&[[[[1f32]]], [[[1.]]]], &device).unwrap();
         let noise = Tensor::new(&[[[[10f32]]], [[[10.]]]], &device).unwrap();
         let mixed = schedule().add_noise(&sample, &noise, &[0, 500]).unwrap().flatten_all().unwrap();
-        let expected = [0.999150f64, 0.276333].map(|a| a.sqrt() + 10. * (1. - a).sqrt());
+        let expected = [0.999_150_f64, 0.276_333].map(|a| a.sqrt() + 10. * (1. - a).sqrt());
         for (got, want) in mixed.to_vec1::<f32>().unwrap().into_iter().zip(expected) {
             assert!((f64::from(got) - want).abs() < 1e-4, "{got} {want}");
         }
