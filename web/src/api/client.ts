@@ -147,7 +147,7 @@ export const listArtifacts = (id: string, signal?: AbortSignal) => get<Page<Arti
 export const listEvaluations = (job?: string, signal?: AbortSignal) =>
   get<Page<Evaluation>>(address("/evaluations"), { job_id: job }, signal);
 export const listEvaluationImages = (id: string, cursor?: string | null, signal?: AbortSignal) =>
-  get<Page<EvaluationImage>>(address("/evaluations/{id}/images", { id }), { limit: 60, cursor }, signal);
+  get<Page<EvaluationImage>>(address("/evaluations/{id}/images", { id }), { limit: 200, cursor }, signal);
 
 export const listImports = (signal?: AbortSignal) => get<Page<ImportSummary>>(address("/imports"), { limit: 50 }, signal);
 export const listRejects = (id: string, signal?: AbortSignal) => get<Page<Reject>>(address("/imports/{id}/rejects", { id }), { limit: 200 }, signal);

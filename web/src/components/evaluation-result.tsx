@@ -90,7 +90,7 @@ export function EvaluationFigures({ result }: { result: EvaluationResult }) {
 }
 
 export function EvaluationImages({ evaluation, count = 12 }: { evaluation: Evaluation; count?: number }) {
-  const [which, setWhich] = useState<"better" | "worse" | "all">("better");
+  const [which, setWhich] = useState<"better" | "worse" | "all">("all");
   const images = useResource(`evaluation-images/${evaluation.id}/${evaluation.state}`, (signal) =>
     listEvaluationImages(evaluation.id, null, signal),
   );
@@ -106,9 +106,9 @@ export function EvaluationImages({ evaluation, count = 12 }: { evaluation: Evalu
           value={which}
           onChange={setWhich}
           options={[
+            { value: "all", label: "As they come" },
             { value: "better", label: "Most gained" },
             { value: "worse", label: "Most lost" },
-            { value: "all", label: "As they come" },
           ]}
         />
       </div>
