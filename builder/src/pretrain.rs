@@ -3,14 +3,20 @@
 //! Stages, each resumable and each reading only what the stages before it wrote into the model folder:
 //! 1. `vae`: AutoencoderKL on rendered scenes;
 //! 2. `text`: the BPE tokenizer and two CLIP text encoders, contrastively against an image tower;
-//! 3. `unet`: the noise predictor, conditioned on captions;
+//! 3. `unet`: the noise predictor, conditioned on captions; the text encoders are tuned along with it;
 //! 4. `scene_graph_encoder`: with everything else frozen, as LAION-SG does.
 
 mod fit;
+mod scene_graph_encoder;
+mod text;
+mod unet;
 mod vae;
 
 use models::Result;
 use std::path::{Path, PathBuf};
+
+/// File names of weights: diffusers' networks, transformers' networks.
+const WEIGHTS: (&str, &str) = ("diffusion_pytorch_model.safetensors", "model.safetensors");
 
 /// What `diptych pretrain` may be told.
 #[derive(Clone, Debug)]
@@ -21,6 +27,21 @@ pub struct PretrainSettings {
     pub seed: u64,
     /// Share of the default number of steps of every stage; 1 for the real thing, little for tests.
     pub scale: f64,
+    /// Only this stage, where given; those before it must be done.
+    pub only: Option<Stage>,
+}
+
+/// A stage of the pre-training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// AutoencoderKL.
+    Vae,
+    /// Tokenizer and text encoders; needs no other stage.
+    Text,
+    /// Noise predictor.
+    Unet,
+    /// Scene-graph encoder.
+    SceneGraphEncoder,
 }
 
 impl PretrainSettings {
@@ -52,7 +73,19 @@ pub struct PretrainProgress {
 /// Runs all stages that are not done yet.
 pub fn run(settings: &PretrainSettings, report: &mut dyn FnMut(&PretrainProgress)) -> Result<()> {
     fs_err::create_dir_all(settings.work_folder())?;
-    vae::run(settings, report)?;
+    let wanted = |stage| settings.only.is_none_or(|only| only == stage);
+    if wanted(Stage::Vae) {
+        vae::run(settings, report)?;
+    }
+    if wanted(Stage::Text) {
+        text::run(settings, report)?;
+    }
+    if wanted(Stage::Unet) {
+        unet::run(settings, report)?;
+    }
+    if wanted(Stage::SceneGraphEncoder) {
+        scene_graph_encoder::run(settings, report)?;
+    }
     Ok(())
 }
 

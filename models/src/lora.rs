@@ -131,7 +131,10 @@ impl LoraSettings {
     }
 
     /// A scalar `alpha` for each adapter.
-    fn alphas(&self, adapters: &TensorMap) -> Result<TensorMap> {
+    ///
+    /// # Errors
+    /// Candle's.
+    pub fn alphas(&self, adapters: &TensorMap) -> Result<TensorMap> {
         adapters
             .iter()
             .filter_map(|(name, down)| Some((name.strip_suffix(DOWN)?, down)))

@@ -243,7 +243,7 @@ impl SimpleBackend for FreshParameters {
     }
 }
 
-/// Initial values by the kind of parameter, which its name tells: norms 1, biases 0, embeddings N(0, 0.02²),
+/// Initial values by the kind of parameter, which its name tells: norms 1, biases 0, embeddings N(0, 0.2²),
 /// matrices and kernels uniform in ±1/√fan-in, which is torch's default.
 fn fresh_values(seed: u64, name: &str, dims: &[usize]) -> Vec<f32> {
     let count = dims.iter().product();
@@ -253,7 +253,7 @@ fn fresh_values(seed: u64, name: &str, dims: &[usize]) -> Vec<f32> {
     let mut rng = ChaCha8Rng::from_seed(key);
     // CLIP's tables of token, position and class embeddings; not the patch kernel, not the UNet's `time_embedding.linear_1`.
     if name.contains("embeddings.") && !name.contains("patch") {
-        return std::iter::repeat_with(|| 0.02 * Distribution::<f32>::sample(&StandardNormal, &mut rng)).take(count).collect();
+        return std::iter::repeat_with(|| 0.2 * Distribution::<f32>::sample(&StandardNormal, &mut rng)).take(count).collect();
     }
     if dims.len() < 2 {
         let one = name.ends_with("weight");

@@ -21,6 +21,8 @@ pub(super) struct FitSettings {
     pub warmup_steps: usize,
     pub ema_decay: f32,
     pub max_grad_norm: f64,
+    /// Parameters whose name begins so learn at this share of the rate.
+    pub slower: Option<(&'static str, f64)>,
 }
 
 const CHECKPOINT_EVERY: usize = 200;
@@ -40,6 +42,9 @@ pub(super) fn fit(
     let checkpoint = work_folder.join(format!("{}.safetensors", settings.stage));
     let mut optimizer =
         AdamW::new(vars, AdamWSettings { ema_decay: settings.ema_decay, weight_decay: 0.01, ..AdamWSettings::default() })?;
+    if let Some((prefix, share)) = settings.slower {
+        optimizer.slow_down(prefix, share as f32);
+    }
     if checkpoint.exists() {
         restore(&mut optimizer, &checkpoint)?;
     }

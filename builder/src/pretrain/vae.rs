@@ -5,18 +5,18 @@
 //! keeps latents bounded.
 
 use super::fit::{FitSettings, fit};
-use super::{PretrainProgress, PretrainSettings, stage_is_done};
+use super::{PretrainProgress, PretrainSettings, WEIGHTS, stage_is_done};
 use crate::shapes;
 use candle_core::{DType, Device, Tensor};
 use models::Result;
 use models::vae::{AutoencoderKL, AutoencoderKLConfig};
-use models::weights::{FreshParameters, load_strictly, write_file, write_json};
+use models::weights::{FreshParameters, TensorMap, load_strictly, write_file, write_json};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-const STEPS: usize = 2500;
-const SHARDS: usize = 4;
+const STEPS: usize = 3000;
+const SHARDS: usize = 2;
 const IMAGES_PER_SHARD: usize = 8;
 /// On the divergence summed over a latent, by pixel value.
 const KL_WEIGHT: f64 = 1e-3;
@@ -41,6 +41,7 @@ pub(super) fn run(settings: &PretrainSettings, report: &mut dyn FnMut(&PretrainP
         warmup_steps: 100,
         ema_decay: 0.995,
         max_grad_norm: 1.0,
+        slower: None,
     };
     let averaged = fit(
         fit_settings,
@@ -50,9 +51,9 @@ pub(super) fn run(settings: &PretrainSettings, report: &mut dyn FnMut(&PretrainP
         report,
     )?;
     let network = load_strictly(&averaged, &folder, &device, |vb| AutoencoderKL::load(&vb, &config))?;
-    config.scaling_factor = 1.0 / latent_deviation(&network, settings.seed)?;
+    let standardised = standardise(&network, averaged, settings.seed)?;
     config.other.insert("_class_name".to_owned(), "AutoencoderKL".into());
-    write_file(&folder.join("diffusion_pytorch_model.safetensors"), &averaged, DType::F16)?;
+    write_file(&folder.join(WEIGHTS.0), &standardised, DType::F16)?;
     write_json(&folder.join("config.json"), &config)
 }
 
@@ -101,8 +102,30 @@ pub(super) fn normal_tensor(seed: u64, stream: u64, dims: &[usize]) -> Result<Te
     Ok(Tensor::from_vec(values, dims, &Device::Cpu)?)
 }
 
-/// Standard deviation of latents about their mean of zero, over 512 scenes.
-fn latent_deviation(network: &AutoencoderKL, seed: u64) -> Result<f64> {
-    let posterior = network.encode(&pictures(seed ^ SCENES, 0, 512)?)?;
-    Ok(f64::from(posterior.mean.sqr()?.mean_all()?.to_scalar::<f32>()?).sqrt())
+/// Folds a shift and scale of every latent channel into the two 1 × 1 convolutions, so that latents have mean 0 and
+/// deviation 1, and the scaling factor is 1.
+fn standardise(network: &AutoencoderKL, mut weights: TensorMap, seed: u64) -> Result<TensorMap> {
+    let latents = network.encode(&pictures(seed ^ SCENES, 0, 512)?)?.mean;
+    let channels = latents.dim(1)?;
+    let by_channel = latents.transpose(0, 1)?.flatten_from(1)?; // [c, b · h · w]
+    let mean = by_channel.mean(1)?;
+    let deviation = by_channel.broadcast_sub(&mean.unsqueeze(1)?)?.sqr()?.mean(1)?.sqrt()?;
+    let get = |name: &str| {
+        weights.get(name).cloned().ok_or_else(|| models::Error::Training(format!("the VAE lacks `{name}`")))
+    };
+    let (weight, bias) = (get("quant_conv.weight")?, get("quant_conv.bias")?);
+    let ones = Tensor::ones_like(&deviation)?;
+    let divisor = Tensor::cat(&[&deviation, &ones], 0)?; // the log variances keep their rows …
+    let quant_weight = weight.broadcast_div(&divisor.reshape((2 * channels, 1, 1, 1))?)?;
+    let mean_bias = ((bias.narrow(0, 0, channels)? - &mean)? / &deviation)?;
+    let logvar_bias = (bias.narrow(0, channels, channels)? - (deviation.log()? * 2.0)?)?; // … and are shifted
+    let (post_weight, post_bias) = (get("post_quant_conv.weight")?, get("post_quant_conv.bias")?);
+    let matrix = post_weight.reshape((channels, channels))?;
+    let shifted = (post_bias + matrix.matmul(&mean.unsqueeze(1)?)?.squeeze(1)?)?;
+    let scaled = matrix.broadcast_mul(&deviation.unsqueeze(0)?)?.reshape((channels, channels, 1, 1))?;
+    weights.insert("quant_conv.weight".to_owned(), quant_weight);
+    weights.insert("quant_conv.bias".to_owned(), Tensor::cat(&[mean_bias, logvar_bias], 0)?);
+    weights.insert("post_quant_conv.weight".to_owned(), scaled);
+    weights.insert("post_quant_conv.bias".to_owned(), shifted);
+    Ok(weights)
 }

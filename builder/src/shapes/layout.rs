@@ -171,3 +171,58 @@ impl Scene {
         })
     }
 }
+
+impl Scene {
+    /// The scene graph as texts: its triples and the objects in no relation, as LAION-SG's loader gives them.
+    pub fn texts(&self) -> (Vec<[String; 3]>, Vec<String>) {
+        let objects = &self.layout.objects;
+        let triples = self
+            .relations
+            .iter()
+            .map(|&(s, relation, o)| [objects[s].phrase(), relation.word().to_owned(), objects[o].phrase()])
+            .collect();
+        let isolated = (0..objects.len())
+            .filter(|i| self.relations.iter().all(|(s, _, o)| s != i && o != i))
+            .map(|i| objects[i].phrase())
+            .collect();
+        (triples, isolated)
+    }
+
+    /// The sentence that conditions the UNet: every triple, then every object in no relation.
+    pub fn sentence(&self) -> String {
+        let (triples, isolated) = self.texts();
+        triples.into_iter().flatten().chain(isolated).collect::<Vec<_>>().join(" ")
+    }
+
+    /// A scene like this one but for a single fact: what a caption must not be confused with.
+    pub fn corrupted(&self, rng: &mut impl Rng) -> Self {
+        let mut scene = self.clone();
+        let count = scene.layout.objects.len();
+        let subject = rng.random_range(0..count);
+        let other = (subject + 1) % count;
+        let objects = &mut scene.layout.objects;
+        match rng.random_range(0..5) {
+            0 if count > 1 => {
+                let color = objects[subject].color;
+                objects[subject].color = objects[other].color;
+                objects[other].color = color;
+            }
+            1 | 2 if !scene.relations.is_empty() => {
+                let index = rng.random_range(0..scene.relations.len());
+                let told = scene.relations[index].1;
+                let others: Vec<_> = SpatialRelation::ALL.iter().filter(|relation| **relation != told).collect();
+                scene.relations[index].1 = others.choose(rng).map_or(told.inverse(), |relation| **relation);
+            }
+            3 => {
+                let shape = objects[subject].shape;
+                let others: Vec<_> = Shape::ALL.iter().filter(|other| **other != shape).collect();
+                objects[subject].shape = others.choose(rng).map_or(shape, |other| **other);
+            }
+            _ => {
+                objects[subject].size =
+                    if objects[subject].size == Size::Small { Size::Large } else { Size::Small };
+            }
+        }
+        scene
+    }
+}

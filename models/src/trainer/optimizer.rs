@@ -41,6 +41,8 @@ struct Slot {
     first: Vec<f32>,
     second: Vec<f32>,
     ema: Vec<f32>,
+    /// Factor on the learning rate.
+    share: f32,
 }
 
 /// The optimizer; it owns the moments and the moving average, the parameters stay in their variables.
@@ -64,10 +66,16 @@ impl AdamW {
                     second: vec![0.0; value.len()],
                     ema: if settings.ema_decay > 0.0 { value.clone() } else { Vec::new() },
                     value,
+                    share: 1.0,
                 })
             })
             .collect::<Result<_>>()?;
         Ok(Self { settings, step: 0, slots })
+    }
+
+    /// Lets the parameters whose name begins with `prefix` learn at `share` of the rate.
+    pub fn slow_down(&mut self, prefix: &str, share: f32) {
+        self.slots.iter_mut().filter(|slot| slot.name.starts_with(prefix)).for_each(|slot| slot.share = share);
     }
 
     /// Steps taken.
@@ -85,11 +93,11 @@ impl AdamW {
         let correction1 = 1.0 - f64::from(beta1).powf(step);
         let correction2 = (1.0 - f64::from(beta2).powf(step)).sqrt() as f32;
         let rate = (learning_rate / correction1) as f32;
-        let keep = 1.0 - (learning_rate as f32) * weight_decay;
         let ema_decay = ema_decay.min(((1.0 + step) / (10.0 + step)) as f32);
         self.slots.par_iter_mut().try_for_each(|slot| -> Result<()> {
             let Some(gradient) = gradients.get(&slot.name) else { return Ok(()) };
-            // As in torch, no decay for vectors would be a choice of the caller; matrices and vectors alike here.
+            let rate = rate * slot.share;
+            let keep = 1.0 - (learning_rate as f32) * slot.share * weight_decay;
             let moments = slot.first.iter_mut().zip(slot.second.iter_mut());
             for ((value, (first, second)), &g) in slot.value.iter_mut().zip(moments).zip(gradient) {
                 *first = beta1 * *first + (1.0 - beta1) * g;

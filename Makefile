@@ -1,0 +1,53 @@
+# Diptych. `make demo` runs the main job and leaves the UI running; `make test` passes every test.
+# Both install what they need, tell what they do, and are quick the second time.
+
+CARGO ?= cargo
+ARGS ?=
+CHROMIUM ?= /usr/bin/chromium
+
+.PHONY: demo test build web setup-browser screenshots pretrain
+
+## build: the web pages, then the binary that embeds them
+build: web
+	$(CARGO) build --release --locked -p server
+
+## web: install the pages' packages (once a lock file) and build them
+web: web/node_modules/.installed
+	cd web && npm run build
+
+web/node_modules/.installed: web/package-lock.json
+	@echo "Installing the packages of web/"
+	cd web && npm ci --no-audit --no-fund
+	@touch $@
+
+tests/browser/node_modules/.installed: tests/browser/package-lock.json
+	@echo "Installing the packages of tests/browser/"
+	cd tests/browser && npm ci --no-audit --no-fund
+	@touch $@
+
+## demo: graphs, candidates, scores, pairs, training, evaluation, UI; `make demo ARGS=--once` stops after the run
+demo: build
+	./target/release/diptych demo $(ARGS)
+
+## setup-browser: Debian's Chromium, where it is missing
+setup-browser: tests/browser/node_modules/.installed
+	@if [ ! -x "$(CHROMIUM)" ]; then \
+		echo "Installing chromium, which the browser test needs"; \
+		if [ "$$(id -u)" = 0 ]; then apt-get update -q && apt-get install -y -q --no-install-recommends chromium fonts-dejavu-core; \
+		elif command -v sudo >/dev/null; then sudo apt-get update -q && sudo apt-get install -y -q --no-install-recommends chromium fonts-dejavu-core; \
+		else echo "chromium is missing and cannot be installed without root: apt-get install chromium"; exit 1; fi; \
+	fi
+
+## test: everything
+test: build setup-browser
+	$(CARGO) test --release --locked --workspace
+	cd web && npm test
+	cd tests/browser && npm test
+
+## screenshots: the pictures in docs/images, from a running demo at DIPTYCH_URL
+screenshots: setup-browser
+	cd tests/browser && npm run screenshots
+
+## pretrain: makes models/tiny from nothing, in DIR
+pretrain: build
+	./target/release/diptych pretrain $(ARGS)

@@ -1,0 +1,463 @@
+//! A diffusers-layout folder, loaded: encode → sample → decode, and invert.
+//!
+//! b batch · c latent channels · h, w latent height, width · H, W picture height, width · d conditioning width ·
+//! p pooled width · T inference steps
+
+use crate::clip::{ClipTextConfig, ClipTextModel, ClipTextModelWithProjection};
+use crate::scene_graph_encoder::{GraphFeatures, GraphText, GraphTokens, SceneGraphEncoder, SceneGraphEncoderConfig};
+use crate::scheduler::{InverseLabel, NoiseSchedule, guide};
+use crate::text_conditioning::TextEncoders;
+use crate::tokenizer::Tokenizer;
+use crate::trainer::data_parallel;
+use crate::unet::{AddedConditioning, UNet2DConditionConfig, UNet2DConditionModel};
+use crate::vae::{AutoencoderKL, AutoencoderKLConfig};
+use crate::weights::{TensorMap, content_hash, load_strictly, read_file, read_folder, read_json};
+use crate::{Error, Result};
+use candle_core::{DType, Device, Tensor};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Images that one thread works on at a time.
+const IMAGES_PER_CHUNK: usize = 8;
+
+/// What the UNet is conditioned on.
+#[derive(Clone, Debug)]
+pub struct Conditioning {
+    /// `[b, 77, d]`.
+    pub encoder_hidden_states: Tensor,
+    /// `[b, p]`.
+    pub text_embeds: Tensor,
+}
+
+impl Conditioning {
+    /// Number of conditions.
+    pub fn len(&self) -> usize {
+        self.encoder_hidden_states.dims().first().copied().unwrap_or(0)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The conditions at `indices`, which may repeat.
+    pub fn select(&self, indices: &[usize]) -> Result<Self> {
+        let rows: Vec<u32> = indices.iter().map(|i| *i as u32).collect();
+        let rows = Tensor::from_vec(rows, indices.len(), self.encoder_hidden_states.device())?;
+        Ok(Self {
+            encoder_hidden_states: self.encoder_hidden_states.index_select(&rows, 0)?,
+            text_embeds: self.text_embeds.index_select(&rows, 0)?,
+        })
+    }
+
+    /// All conditions of both.
+    pub fn cat(parts: &[Self]) -> Result<Self> {
+        let states: Vec<&Tensor> = parts.iter().map(|p| &p.encoder_hidden_states).collect();
+        let embeds: Vec<&Tensor> = parts.iter().map(|p| &p.text_embeds).collect();
+        Ok(Self { encoder_hidden_states: Tensor::cat(&states, 0)?, text_embeds: Tensor::cat(&embeds, 0)? })
+    }
+
+    /// The same number of empty conditions: all zeros, as SDXL has it.
+    pub fn unconditional(&self) -> Result<Self> {
+        Ok(Self {
+            encoder_hidden_states: self.encoder_hidden_states.zeros_like()?,
+            text_embeds: self.text_embeds.zeros_like()?,
+        })
+    }
+}
+
+/// What of a scene graph conditions the image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GraphMode {
+    /// Text and graph, through the scene-graph encoder.
+    #[default]
+    SceneGraph,
+    /// The same sentence, without the graph.
+    CaptionOnly,
+}
+
+/// How images are sampled: DDIM with η = 0.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SampleSettings {
+    /// Denoising steps.
+    pub num_inference_steps: usize,
+    /// Guidance scale g of `e_u + g (e_c − e_u)`; 1 leaves the unconditional pass out.
+    pub guidance_scale: f64,
+}
+
+impl Default for SampleSettings {
+    fn default() -> Self {
+        Self { num_inference_steps: 20, guidance_scale: 4.0 }
+    }
+}
+
+/// A path from image to noise.
+#[derive(Clone, Debug)]
+pub struct Inversion {
+    /// T + 1 latents `[b, c, h, w]`, the image's first.
+    pub trajectory: Vec<Tensor>,
+    /// The guided ε of each step, T times `[b, c, h, w]`.
+    pub epsilon: Vec<Tensor>,
+    /// The label that the network was told at each step.
+    pub timesteps: Vec<usize>,
+}
+
+/// All networks of a folder, ready to run.
+#[derive(Clone)]
+pub struct Pipeline {
+    device: Device,
+    tokenizer: Tokenizer,
+    encoders: Arc<TextEncoders>,
+    scene_graph_encoder: Option<Arc<SceneGraphEncoder>>,
+    unet: Arc<UNet2DConditionModel>,
+    unet_weights: Arc<TensorMap>,
+    vae: Arc<AutoencoderKL>,
+    schedule: NoiseSchedule,
+    hash: String,
+}
+
+impl Pipeline {
+    /// Loads an SDXL or SDXL-SG folder in diffusers' layout; weights of any precision are computed with in f32.
+    pub fn load(dir: &Path, device: &Device) -> Result<Self> {
+        let read = |name: &str| read_folder(&dir.join(name), DType::F32, device);
+        let mut hashed: Vec<(&str, TensorMap)> = Vec::new();
+
+        let tokenizer = Tokenizer::load(&dir.join("tokenizer"))?;
+        let first_config: ClipTextConfig = read_json(&dir.join("text_encoder/config.json"))?;
+        let weights = read("text_encoder")?;
+        let first = load_strictly(&weights, &dir.join("text_encoder"), device, |vb| ClipTextModel::load(&vb, &first_config))?;
+        hashed.push(("text_encoder", weights));
+
+        let second_config: ClipTextConfig = read_json(&dir.join("text_encoder_2/config.json"))?;
+        let weights = read("text_encoder_2")?;
+        let second = load_strictly(&weights, &dir.join("text_encoder_2"), device, |vb| {
+            ClipTextModelWithProjection::load(&vb, &second_config)
+        })?;
+        hashed.push(("text_encoder_2", weights));
+
+        let folder = dir.join("scene_graph_encoder");
+        let scene_graph_encoder = if folder.join("config.json").exists() {
+            let config: SceneGraphEncoderConfig = read_json(&folder.join("config.json"))?;
+            let weights = read("scene_graph_encoder")?;
+            let network = load_strictly(&weights, &folder, device, |vb| SceneGraphEncoder::load(&vb, &config))?;
+            hashed.push(("scene_graph_encoder", weights));
+            Some(Arc::new(network))
+        } else {
+            None
+        };
+
+        let vae_config: AutoencoderKLConfig = read_json(&dir.join("vae/config.json"))?;
+        let weights = read("vae")?;
+        let vae = load_strictly(&weights, &dir.join("vae"), device, |vb| AutoencoderKL::load(&vb, &vae_config))?;
+        hashed.push(("vae", weights));
+
+        let unet_config: UNet2DConditionConfig = read_json(&dir.join("unet/config.json"))?;
+        let unet_weights = read("unet")?;
+        let unet =
+            load_strictly(&unet_weights, &dir.join("unet"), device, |vb| UNet2DConditionModel::load(&vb, &unet_config))?;
+        hashed.push(("unet", unet_weights));
+
+        let hash = content_hash(hashed.iter().map(|(name, tensors)| (*name, tensors)))?;
+        let unet_weights = hashed.pop().map(|(_, weights)| weights).unwrap_or_default();
+        Ok(Self {
+            device: device.clone(),
+            tokenizer,
+            encoders: Arc::new(TextEncoders { first, second }),
+            scene_graph_encoder,
+            unet: Arc::new(unet),
+            unet_weights: Arc::new(unet_weights),
+            vae: Arc::new(vae),
+            schedule: NoiseSchedule::load(&dir.join("scheduler"))?,
+            hash,
+        })
+    }
+
+    /// SHA-256 over all weights, in hex: what a candidate is recorded with.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Side of its pictures, in pixels.
+    pub fn image_size(&self) -> usize {
+        self.latent_size() * self.vae.config().downscale()
+    }
+
+    /// Side of its latents.
+    pub fn latent_size(&self) -> usize {
+        self.unet.config().sample_size.unwrap_or(self.vae.config().sample_size / self.vae.config().downscale())
+    }
+
+    /// Channels of its latents.
+    pub fn latent_channels(&self) -> usize {
+        self.unet.config().in_channels
+    }
+
+    /// The noise schedule.
+    pub fn schedule(&self) -> &NoiseSchedule {
+        &self.schedule
+    }
+
+    /// The noise predictor.
+    pub fn unet(&self) -> &UNet2DConditionModel {
+        &self.unet
+    }
+
+    /// The noise predictor's parameters by name.
+    pub fn unet_weights(&self) -> &TensorMap {
+        &self.unet_weights
+    }
+
+    /// The text encoders.
+    pub fn text_encoders(&self) -> &TextEncoders {
+        &self.encoders
+    }
+
+    /// The first tokenizer, whose ids the second encoder shares.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The same pipeline with another scene-graph encoder, or none.
+    #[must_use]
+    pub fn with_scene_graph_encoder(&self, encoder: Option<SceneGraphEncoder>) -> Self {
+        Self { scene_graph_encoder: encoder.map(Arc::new), ..self.clone() }
+    }
+
+    /// The same pipeline with trained UNet weights: a file that holds all parameters, or LoRA adapters for some.
+    pub fn with_unet(&self, weights: &Path) -> Result<Self> {
+        let trained = read_file(weights, DType::F32, &self.device)?;
+        let mut all = if trained.contains_key("conv_in.weight") { TensorMap::new() } else { (*self.unet_weights).clone() };
+        all.extend(trained);
+        let unet = load_strictly(&all, weights, &self.device, |vb| UNet2DConditionModel::load(&vb, self.unet.config()))?;
+        let hash = content_hash([(self.hash.as_str(), &all)])?;
+        Ok(Self { unet: Arc::new(unet), unet_weights: Arc::new(all), hash, ..self.clone() })
+    }
+
+    /// Conditioning of scene graphs, in their order.
+    pub fn encode_graphs(&self, graphs: &[GraphText], mode: GraphMode) -> Result<Conditioning> {
+        let chunks: Vec<&[GraphText]> = graphs.chunks(32).collect();
+        let parts = data_parallel::map(&chunks, |graphs| self.encode_chunk(graphs, mode))?;
+        Conditioning::cat(&parts)
+    }
+
+    fn encode_chunk(&self, graphs: &[GraphText], mode: GraphMode) -> Result<Conditioning> {
+        match (&self.scene_graph_encoder, mode) {
+            (Some(encoder), GraphMode::SceneGraph) => {
+                let tokens =
+                    graphs.iter().map(|graph| GraphTokens::prepare(graph, &self.tokenizer)).collect::<Result<Vec<_>>>()?;
+                let features = GraphFeatures::encode(&tokens, |sequences| {
+                    let features = self.encoders.encode(sequences, &self.device)?;
+                    Ok((features.hidden_states, features.pooled))
+                })?;
+                Ok(Conditioning {
+                    encoder_hidden_states: encoder.forward(&tokens, &features)?,
+                    text_embeds: features.pooled,
+                })
+            }
+            _ => {
+                let sequences =
+                    graphs.iter().map(|graph| self.tokenizer.encode(&graph.sentence())).collect::<Result<Vec<_>>>()?;
+                let features = self.encoders.encode(&sequences, &self.device)?;
+                Ok(Conditioning { encoder_hidden_states: features.extended()?, text_embeds: features.pooled })
+            }
+        }
+    }
+
+    /// Standard normal noise of a seed, `[1, c, h, w]`.
+    pub fn initial_latent(&self, seed: u64) -> Result<Tensor> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let (c, side) = (self.latent_channels(), self.latent_size());
+        let values: Vec<f32> = (0..c * side * side).map(|_| StandardNormal.sample(&mut rng)).collect();
+        Ok(Tensor::from_vec(values, (1, c, side, side), &self.device)?)
+    }
+
+    /// SDXL's size conditioning: pictures of the model's own size, uncropped. `[b, 6]`.
+    pub fn time_ids(&self, count: usize) -> Result<Tensor> {
+        let size = self.image_size() as f32;
+        Ok(Tensor::new(&[[size, size, 0.0, 0.0, size, size]], &self.device)?.repeat((count, 1))?)
+    }
+
+    /// The network's output for noisy latents `[b, c, h, w]` at one timestep, without guidance.
+    pub fn predict(&self, latents: &Tensor, timestep: usize, conditioning: &Conditioning) -> Result<Tensor> {
+        let b = latents.dim(0)?;
+        let timesteps = Tensor::full(timestep as i64, b, &self.device)?;
+        let added = AddedConditioning {
+            text_embeds: conditioning.text_embeds.clone(),
+            time_ids: self.time_ids(b)?,
+        };
+        self.unet.forward(latents, &timesteps, &conditioning.encoder_hidden_states, Some(&added))
+    }
+
+    /// The guided output `e_u + g (e_c − e_u)`.
+    fn predict_guided(
+        &self,
+        latents: &Tensor,
+        timestep: usize,
+        conditioning: &Conditioning,
+        unconditional: &Conditioning,
+        guidance_scale: f64,
+    ) -> Result<Tensor> {
+        let conditional = self.predict(latents, timestep, conditioning)?;
+        if guidance_scale == 1.0 {
+            return Ok(conditional);
+        }
+        guide(&self.predict(latents, timestep, unconditional)?, &conditional, guidance_scale)
+    }
+
+    /// Latents `[b, c, h, w]` of new images, one a condition and seed.
+    ///
+    /// Deterministic; the result for one image does not depend on the others nor on the number of threads.
+    pub fn sample(&self, conditioning: &Conditioning, seeds: &[u64], settings: SampleSettings) -> Result<Tensor> {
+        let parts = self.in_chunks(conditioning, seeds, |conditioning, seeds| {
+            let mut latents = self.initial_latents(seeds)?;
+            self.denoise(&mut latents, conditioning, settings, |_| {})?;
+            Ok(latents)
+        })?;
+        Ok(Tensor::cat(&parts, 0)?)
+    }
+
+    /// The whole path of [`sample`](Self::sample), bit for bit the same: T + 1 latents `[b, c, h, w]`, the noise first.
+    pub fn sample_path(&self, conditioning: &Conditioning, seeds: &[u64], settings: SampleSettings) -> Result<Vec<Tensor>> {
+        let parts = self.in_chunks(conditioning, seeds, |conditioning, seeds| {
+            let mut latents = self.initial_latents(seeds)?;
+            let mut path = vec![latents.clone()];
+            self.denoise(&mut latents, conditioning, settings, |state| path.push(state.clone()))?;
+            Ok(path)
+        })?;
+        (0..=settings.num_inference_steps)
+            .map(|k| Ok(Tensor::cat(&parts.iter().filter_map(|path| path.get(k)).collect::<Vec<_>>(), 0)?))
+            .collect()
+    }
+
+    /// Denoises the given noise instead of a seed's.
+    pub fn sample_from(&self, latents: &Tensor, conditioning: &Conditioning, settings: SampleSettings) -> Result<Tensor> {
+        let mut latents = latents.clone();
+        self.denoise(&mut latents, conditioning, settings, |_| {})?;
+        Ok(latents)
+    }
+
+    fn initial_latents(&self, seeds: &[u64]) -> Result<Tensor> {
+        let noises = seeds.iter().map(|seed| self.initial_latent(*seed)).collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&noises, 0)?)
+    }
+
+    fn denoise(
+        &self,
+        latents: &mut Tensor,
+        conditioning: &Conditioning,
+        settings: SampleSettings,
+        mut visit: impl FnMut(&Tensor),
+    ) -> Result<()> {
+        let unconditional = conditioning.unconditional()?;
+        for step in self.schedule.ddim_steps(settings.num_inference_steps, 0.0)? {
+            let output =
+                self.predict_guided(latents, step.timestep, conditioning, &unconditional, settings.guidance_scale)?;
+            *latents = step.previous(latents, &output)?;
+            visit(latents);
+        }
+        Ok(())
+    }
+
+    /// DDIM inversion of scaled image latents `[b, c, h, w]` (ALGORITHM §2.7 and the paper's equation 9).
+    pub fn invert(
+        &self,
+        latents: &Tensor,
+        conditioning: &Conditioning,
+        settings: SampleSettings,
+        label: InverseLabel,
+    ) -> Result<Inversion> {
+        let unconditional = conditioning.unconditional()?;
+        let steps = self.schedule.ddim_inverse_steps(settings.num_inference_steps, label)?;
+        let mut inversion = Inversion { trajectory: vec![latents.clone()], epsilon: Vec::new(), timesteps: Vec::new() };
+        let mut state = latents.clone();
+        for step in steps {
+            let output =
+                self.predict_guided(&state, step.label, conditioning, &unconditional, settings.guidance_scale)?;
+            inversion.epsilon.push(step.epsilon(&state, &output)?);
+            inversion.timesteps.push(step.label);
+            state = step.next(&state, &output)?;
+            inversion.trajectory.push(state.clone());
+        }
+        Ok(inversion)
+    }
+
+    /// [`invert`](Self::invert) of many images, spread over the threads.
+    pub fn invert_many(
+        &self,
+        latents: &Tensor,
+        conditioning: &Conditioning,
+        settings: SampleSettings,
+        label: InverseLabel,
+    ) -> Result<Vec<Inversion>> {
+        let rows: Vec<u64> = (0..latents.dim(0)? as u64).collect();
+        self.in_chunks(conditioning, &rows, |conditioning, rows| {
+            let first = rows.first().copied().unwrap_or_default() as usize;
+            self.invert(&latents.narrow(0, first, rows.len())?, conditioning, settings, label)
+        })
+    }
+
+    /// Scaled latents `[b, c, h, w]` → 8-bit RGB pictures, `H · W · 3` bytes each, row by row.
+    pub fn decode(&self, latents: &Tensor) -> Result<Vec<Vec<u8>>> {
+        let count = latents.dim(0)?;
+        let starts: Vec<usize> = (0..count).step_by(IMAGES_PER_CHUNK).collect();
+        let parts = data_parallel::map(&starts, |&start| {
+            let part = latents.narrow(0, start, IMAGES_PER_CHUNK.min(count - start))?;
+            let pictures = self.vae.decode(&self.vae.unscale(&part)?)?;
+            let pictures = pictures.affine(127.5, 127.5)?.clamp(0.0, 255.0)?.round()?.to_dtype(DType::U8)?;
+            let pictures = pictures.permute((0, 2, 3, 1))?.contiguous()?; // [b, H, W, 3]
+            (0..pictures.dim(0)?).map(|i| Ok(pictures.get(i)?.flatten_all()?.to_vec1::<u8>()?)).collect::<Result<Vec<_>>>()
+        })?;
+        Ok(parts.into_iter().flatten().collect())
+    }
+
+    /// 8-bit RGB pictures of the model's size → scaled latents (means of the posteriors), `[b, c, h, w]`.
+    pub fn encode_images(&self, rgb: &[Vec<u8>]) -> Result<Tensor> {
+        let size = self.image_size();
+        let chunks: Vec<&[Vec<u8>]> = rgb.chunks(IMAGES_PER_CHUNK).collect();
+        let parts = data_parallel::map(&chunks, |images| {
+            if let Some(image) = images.iter().find(|image| image.len() != size * size * 3) {
+                return Err(Error::Invalid(format!(
+                    "an image of {} bytes; {size} × {size} RGB has {}",
+                    image.len(),
+                    size * size * 3
+                )));
+            }
+            let pixels = Tensor::from_vec(images.concat(), (images.len(), size, size, 3), &self.device)?;
+            let pixels = pixels.to_dtype(DType::F32)?.permute((0, 3, 1, 2))?.affine(2.0 / 255.0, -1.0)?.contiguous()?;
+            self.vae.scale(&self.vae.encode(&pixels)?.mean)
+        })?;
+        Ok(Tensor::cat(&parts, 0)?)
+    }
+
+    /// Cuts conditions and seeds into chunks and works on them in parallel.
+    fn in_chunks<R: Send>(
+        &self,
+        conditioning: &Conditioning,
+        seeds: &[u64],
+        work: impl Fn(&Conditioning, &[u64]) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
+        if conditioning.len() != seeds.len() {
+            return Err(Error::Invalid(format!("{} conditions for {} images", conditioning.len(), seeds.len())));
+        }
+        let starts: Vec<usize> = (0..seeds.len()).step_by(IMAGES_PER_CHUNK).collect();
+        data_parallel::map(&starts, |&start| {
+            let end = (start + IMAGES_PER_CHUNK).min(seeds.len());
+            let conditioning = Conditioning {
+                encoder_hidden_states: conditioning.encoder_hidden_states.narrow(0, start, end - start)?.contiguous()?,
+                text_embeds: conditioning.text_embeds.narrow(0, start, end - start)?.contiguous()?,
+            };
+            work(&conditioning, &seeds[start..end])
+        })
+    }
+}
