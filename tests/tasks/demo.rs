@@ -37,8 +37,19 @@ fn timeless(mut summary: Value) -> Value {
 fn a_demo_killed_in_every_stage_ends_as_an_undisturbed_one() {
     let expected = finish(&World::new());
     for field in [
-        "graphs", "candidates", "mean_score", "best_of_four_score", "pairs", "training_steps", "training_seconds",
-        "base_score", "trained_score", "delta", "delta_se", "delta_ci95", "evaluated_images",
+        "graphs",
+        "candidates",
+        "mean_score",
+        "best_of_four_score",
+        "pairs",
+        "training_steps",
+        "training_seconds",
+        "base_score",
+        "trained_score",
+        "delta",
+        "delta_se",
+        "delta_ci95",
+        "evaluated_images",
     ] {
         assert!(!expected[field].is_null(), "{field} is missing: {expected}");
     }

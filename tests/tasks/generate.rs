@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use builder::policy::Policy;
 use builder::scene_graph::SceneGraph;
 use builder::store::state::TaskState;
 use builder::store::{answer, candidate, generation, graph, question, score_card, score_run};
 use builder::task::generate::{self, GenerationRequest};
 use builder::task::{freeze, ingest, score};
-use builder::policy::Policy;
 use builder::{Error, shapes};
 use uuid::Uuid;
 
@@ -15,9 +15,8 @@ use crate::life::{Life, World};
 
 /// `count` synthetic graphs, in the store; their ids.
 pub fn graphs(world: &World, life: &Life, count: usize) -> Vec<Uuid> {
-    let records: Vec<_> = (0..count)
-        .map(|i| shapes::generate_one(5, i as u64).to_laion_sg(&format!("test-{i:03}")))
-        .collect();
+    let records: Vec<_> =
+        (0..count).map(|i| shapes::generate_one(5, i as u64).to_laion_sg(&format!("test-{i:03}"))).collect();
     let file = world.folder().join("graphs.json");
     std::fs::write(&file, serde_json::to_vec(&records).unwrap()).unwrap();
     let summary = life.run(ingest::run(&life.context, &file));

@@ -24,16 +24,14 @@ fn pairing(world: &World, life: &Life) -> Uuid {
     std::fs::write(&file, serde_json::to_vec(&records).unwrap()).unwrap();
     life.run(ingest::run(&life.context, &file));
     let names: Vec<String> = (0..14).map(|i| format!("job-{i:03}")).collect();
-    let graph_ids = life.run(async {
-        builder::store::graph::ids_of_img_ids(&mut *life.context.pool.acquire().await?, &names).await
-    });
+    let graph_ids = life
+        .run(async { builder::store::graph::ids_of_img_ids(&mut *life.context.pool.acquire().await?, &names).await });
     let request = GenerationRequest { graph_ids, num_inference_steps: 3, ..GenerationRequest::default() };
     let generation = life.run(generate::create(&life.context, &request));
     finish(life, generation);
     let run = life.run(score::create(&life.context, "shapes", Some(generation)));
     finish_scores(life, run);
-    let (pairing, _) =
-        life.run(freeze::freeze(&life.context, "test", &Policy::default(), &freeze::training_scope()));
+    let (pairing, _) = life.run(freeze::freeze(&life.context, "test", &Policy::default(), &freeze::training_scope()));
     assert!(pairing.num_pairs > 0, "an untrained model's candidates all score the same");
     pairing.id
 }
@@ -46,7 +44,13 @@ fn spec(pairing: Uuid, objective: Objective) -> JobSpec {
         checkpoint_every: 2,
         sample_every: 3,
         sample_graphs: 2,
-        evaluation: EvaluationSpec { num_graphs: 3, num_noises: 1, every: 3, selection_graphs: 2, ..EvaluationSpec::default() },
+        evaluation: EvaluationSpec {
+            num_graphs: 3,
+            num_noises: 1,
+            every: 3,
+            selection_graphs: 2,
+            ..EvaluationSpec::default()
+        },
         ..JobSpec::new(pairing, objective)
     }
 }
@@ -125,9 +129,8 @@ fn a_killed_job_ends_with_the_same_weights() {
     assert_eq!(found.1, expected.1, "metrics");
     assert_eq!(found.2, expected.2, "evaluation");
     // Gapless, whatever happened.
-    let events = life.run(async {
-        job_event::list_after(&mut *life.context.pool.acquire().await?, id, 0, 10_000).await
-    });
+    let events =
+        life.run(async { job_event::list_after(&mut *life.context.pool.acquire().await?, id, 0, 10_000).await });
     assert!(events.iter().enumerate().all(|(place, event)| event.sequence == place as i64 + 1));
     life.stop();
 }
@@ -195,11 +198,8 @@ fn every_objective_trains() {
     let world = World::new();
     let life = world.start_with_worker();
     let pairing = pairing(&world, &life);
-    let inverted = Objective::InversionDpo {
-        path: PathChoice::Inverted,
-        num_inversion_steps: 3,
-        inversion_guidance_scale: 1.0,
-    };
+    let inverted =
+        Objective::InversionDpo { path: PathChoice::Inverted, num_inversion_steps: 3, inversion_guidance_scale: 1.0 };
     let warmed = Objective::InversionDpoPublished {
         sign: 1,
         start: Start::WarmUp(1),

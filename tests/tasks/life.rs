@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use crate::database::TestDatabase;
 use builder::blob::BlobStore;
 use builder::model_registry::ModelRegistry;
 use builder::store;
 use builder::task::{TaskContext, queue};
-use crate::database::TestDatabase;
 use tokio_util::sync::CancellationToken;
 
 /// A complete, valid and untrained model; made in a few seconds, once.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "../store/database.rs"]
+#[expect(dead_code, reason = "shared with the tests of the store, which use more of it")]
 mod database;
 mod demo;
 mod generate;
