@@ -8,14 +8,21 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 mod demo;
+mod evaluate;
+mod export;
+mod generate;
 mod ingest;
 mod lint;
 mod migrate;
 mod openapi;
 mod output;
+mod pair;
 mod pretrain;
+mod score;
 mod serve;
 mod session;
+mod train;
+mod wait;
 mod worker;
 
 /// Scene graphs, four pictures of each, what is right in them, and the models that learn from it.
@@ -60,9 +67,25 @@ enum Command {
     Migrate(migrate::Migrate),
     Ingest(ingest::Ingest),
     Lint(lint::Lint),
+    Generate(generate::Generate),
+    Score(score::Score),
+    Pair(pair::Pair),
+    Train(train::Train),
+    Evaluate(evaluate::Evaluate),
+    Export(export::Export),
     Pretrain(pretrain::Pretrain),
     #[command(name = "openapi")]
     OpenApi(openapi::OpenApi),
+}
+
+/// Reads a side of the split.
+fn split(word: &str) -> Result<builder::scene_graph::Split, String> {
+    use builder::scene_graph::Split;
+    match word {
+        "train" => Ok(Split::Train),
+        "held_out" => Ok(Split::HeldOut),
+        _ => Err("is `train` or `held_out`".to_owned()),
+    }
 }
 
 /// Something that the caller wrote cannot be meant; clap did not see it.
@@ -102,6 +125,12 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Migrate(command) => command.run(&global),
         Command::Ingest(command) => command.run(&global),
         Command::Lint(command) => command.run(&global),
+        Command::Generate(command) => command.run(&global),
+        Command::Score(command) => command.run(&global),
+        Command::Pair(command) => command.run(&global),
+        Command::Train(command) => command.run(&global),
+        Command::Evaluate(command) => command.run(&global),
+        Command::Export(command) => command.run(&global),
         Command::Pretrain(command) => command.run(&global),
         Command::OpenApi(command) => command.run(),
     }

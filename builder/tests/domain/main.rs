@@ -1,6 +1,10 @@
 //! The domain on the shared reference data, and its properties.
 
+mod dpg_bench_data;
+mod graph_properties;
 mod laion_sg_data;
+mod pair_properties;
+mod shapes_answers;
 
 use std::path::PathBuf;
 

@@ -7,6 +7,7 @@ use builder::error::Fault;
 use builder::job::Fields;
 use builder::store::state::{Split, TaskState};
 use builder::store::{self, generation::Generation};
+use builder::task::TaskContext;
 use builder::task::generate::{self, GenerationRequest};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -147,14 +148,17 @@ pub fn accepted<T>(location: String, body: T) -> Accepted<T> {
 }
 
 /// Turns a request into what the task wants.
-pub async fn to_task(state: &AppState, request: CreateGenerationRequest) -> Result<GenerationRequest> {
+pub async fn to_task(
+    context: &TaskContext,
+    request: CreateGenerationRequest,
+) -> builder::Result<GenerationRequest> {
     let (graph_ids, selection) = match request.graph_ids {
         Some(ids) => {
             let selection = json!({ "graph_ids": ids.len() });
             (ids, selection)
         }
         None => {
-            let refs = store::graph::list_refs(&mut *state.connection().await?, request.split).await?;
+            let refs = store::graph::list_refs(&mut *context.pool.acquire().await?, request.split).await?;
             (refs.into_iter().map(|(id, _)| id).collect(), json!({ "split": request.split.map(Split::as_str) }))
         }
     };
@@ -177,7 +181,7 @@ pub async fn create_generation(
     State(state): State<AppState>,
     extract::Json(request): extract::Json<CreateGenerationRequest>,
 ) -> Result<Accepted<GenerationResponse>> {
-    let request = to_task(&state, request).await?;
+    let request = to_task(&state.context, request).await?;
     let id = generate::create(&state.context, &request).await?;
     let generation = load(&state, id).await?;
     Ok(accepted(format!("/api/v1/generations/{id}"), generation.into()))

@@ -215,7 +215,7 @@ async fn load(connection: &mut PgConnection, id: Uuid) -> Result<Graph> {
 }
 
 /// The captions of these graphs.
-pub async fn captions(connection: &mut PgConnection, ids: &[Uuid]) -> Result<HashMap<Uuid, String>> {
+pub async fn captions(connection: &mut PgConnection, ids: &[Uuid]) -> builder::Result<HashMap<Uuid, String>> {
     let graphs = store::graph::load_many(connection, ids).await?;
     Ok(graphs.into_iter().map(|graph| (graph.id, graph.caption)).collect())
 }

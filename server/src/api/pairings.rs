@@ -12,7 +12,7 @@ use builder::store;
 use builder::store::pairing::{Pair, Pairing, PositionedPair};
 use builder::store::score_card::Scope;
 use builder::store::state::Split;
-use builder::task::freeze;
+use builder::task::{TaskContext, freeze};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
@@ -222,8 +222,13 @@ pub async fn preview_pairing(
     State(state): State<AppState>,
     extract::Json(request): extract::Json<PreviewPairingRequest>,
 ) -> Result<Json<PairingPreview>> {
-    let mut connection = state.connection().await?;
-    let pairs = freeze::pairs(&mut connection, &request.policy, &request.scope()).await?;
+    Ok(Json(preview(&state.context, &request.policy, &request.scope()).await?))
+}
+
+/// The pairs under `policy` as they are now.
+pub async fn preview(context: &TaskContext, policy: &Policy, scope: &Scope) -> builder::Result<PairingPreview> {
+    let mut connection = context.pool.acquire().await?;
+    let pairs = freeze::pairs(&mut connection, policy, scope).await?;
     let margins: Vec<f64> = pairs.iter().map(|pair| pair.margin).collect();
     let graphs: BTreeSet<Uuid> = pairs.iter().map(|pair| pair.graph).collect();
     let first = pairs.iter().take(PREVIEW_PAIRS).enumerate().map(|(position, pair)| PositionedPair {
@@ -237,13 +242,13 @@ pub async fn preview_pairing(
             margin: pair.margin,
         },
     });
-    Ok(Json(PairingPreview {
+    Ok(PairingPreview {
         num_pairs: pairs.len(),
         num_graphs: graphs.len(),
         mean_margin: (!margins.is_empty()).then(|| margins.iter().sum::<f64>() / margins.len() as f64),
         histogram: histogram(&margins),
         pairs: describe(&mut connection, first.collect()).await?,
-    }))
+    })
 }
 
 fn histogram(margins: &[f64]) -> Vec<HistogramBin> {
@@ -318,7 +323,7 @@ async fn load(connection: &mut PgConnection, id: Uuid) -> Result<Pairing> {
 }
 
 /// What a page shows of these pairs.
-async fn describe(connection: &mut PgConnection, pairs: Vec<PositionedPair>) -> Result<Vec<PairResponse>> {
+async fn describe(connection: &mut PgConnection, pairs: Vec<PositionedPair>) -> builder::Result<Vec<PairResponse>> {
     let graph_ids: Vec<Uuid> = pairs.iter().map(|one| one.pair.graph_id).collect::<BTreeSet<_>>().into_iter().collect();
     let candidate_ids: Vec<Uuid> = pairs.iter().flat_map(|one| [one.pair.winner_id, one.pair.loser_id]).collect();
     let captions = captions(&mut *connection, &graph_ids).await?;

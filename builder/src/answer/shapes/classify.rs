@@ -11,8 +11,9 @@ use crate::shapes::{PlacedObject, Shape, Size, inside_shape};
 const EXTENT: f32 = 1.25;
 /// … with this many cells along each axis.
 const CELLS: usize = 80;
-/// Half the width of a template's soft edge, in cells: that of a pixel at a radius of about 8.
-const SOFT: usize = 2;
+/// Half the widths of the soft edges that each shape is drawn with, in cells: that of a pixel, and what a decoder's blur
+/// makes of it. Blurred, a small star is more like a disc than like a sharp star, but most like a blurred star.
+const SOFT: [usize; 3] = [2, 4, 6];
 /// Coverage below this is noise.
 const NOISE: f32 = 0.12;
 /// Pixels around a region that may hold its edge.
@@ -37,16 +38,17 @@ struct Template {
 
 impl Default for Templates {
     fn default() -> Self {
-        Self { templates: Shape::ALL.iter().map(|&shape| Template::of(shape)).collect() }
+        let templates = Shape::ALL.iter().flat_map(|&shape| SOFT.map(|soft| Template::of(shape, soft)));
+        Self { templates: templates.collect() }
     }
 }
 
 impl Template {
-    fn of(shape: Shape) -> Self {
+    fn of(shape: Shape, soft: usize) -> Self {
         let hard: Vec<f32> = (0..CELLS * CELLS)
             .map(|cell| f32::from(u8::from(inside_shape(shape, coordinate(cell % CELLS), coordinate(cell / CELLS)))))
             .collect();
-        let cells = soften(&soften(&hard, 1), CELLS);
+        let cells = soften(&soften(&hard, 1, soft), CELLS, soft);
         let cell_area = (2.0 * EXTENT / CELLS as f32).powi(2);
         let sum = |weight: &dyn Fn(usize) -> f32| (0..cells.len()).map(|cell| cells[cell] * weight(cell)).sum::<f32>();
         let total = sum(&|_| 1.0);
@@ -163,15 +165,15 @@ fn coordinate(cell: usize) -> f32 {
     (cell as f32 + 0.5) * (2.0 * EXTENT / CELLS as f32) - EXTENT
 }
 
-/// The mean over 2 · SOFT + 1 cells along one axis; `stride` 1 is along x, `CELLS` along y.
-fn soften(cells: &[f32], stride: usize) -> Vec<f32> {
+/// The mean over 2 · soft + 1 cells along one axis; `stride` 1 is along x, `CELLS` along y.
+fn soften(cells: &[f32], stride: usize, soft: usize) -> Vec<f32> {
     let position = |cell: usize| cell / stride % CELLS;
     (0..cells.len())
         .map(|cell| {
-            let low = position(cell).min(SOFT);
-            let high = (CELLS - 1 - position(cell)).min(SOFT);
+            let low = position(cell).min(soft);
+            let high = (CELLS - 1 - position(cell)).min(soft);
             let sum: f32 = (0..=low + high).map(|i| cells[cell - low * stride + i * stride]).sum();
-            sum / (2 * SOFT + 1) as f32
+            sum / (2 * soft + 1) as f32
         })
         .collect()
 }
