@@ -276,6 +276,7 @@ async fn launch(place: &Place, binaries: &Binaries) -> Result<PathBuf> {
     let deadline = Instant::now() + LINGER_TIMEOUT;
     loop {
         disarm_pid_file(&cluster, &place.account)?;
+        remove_socket_lock(&socket)?;
         let mut command = binaries.command("pg_ctl", &place.account);
         command.arg("start").arg("-D").arg(&cluster).arg("-l").arg(place.log());
         command.args(["-s", "-w", "-t", &START_TIMEOUT.as_secs().to_string()]);
@@ -292,6 +293,15 @@ async fn launch(place: &Place, binaries: &Binaries) -> Result<PathBuf> {
             }
             Err(other) => return Err(other),
         }
+    }
+}
+
+/// Removes the socket's own lock, which a killed server leaves: while its process is a zombie, or its id is used again,
+/// Postgres would believe it.
+fn remove_socket_lock(socket: &Path) -> Result<()> {
+    match fs_err::remove_file(socket.join(".s.PGSQL.5432.lock")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
     }
 }
 

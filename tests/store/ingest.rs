@@ -25,7 +25,7 @@ fn numbers(summary: &Summary) -> [i64; 5] {
 }
 
 fn record(img_id: &str, label: &str) -> Value {
-    json!({"img_id": img_id, "name": img_id, "caption_ori": "c\u{0}aption", "score": "6.0", "url": "",
+    json!({"img_id": img_id, "name": img_id, "caption_ori": "a caption", "score": "6.0", "url": "",
            "items": [{"item_id": 0, "label": label, "attributes": ["red", "a \"b\\c\" {,}"], "global_item_id": 1},
                      {"item_id": u64::MAX, "label": "tree", "attributes": [], "global_item_id": 2}],
            "relations": [{"triple_id": 0, "item1": 0, "relation": "left of", "item2": u64::MAX, "global_relation_id": 3}]})
