@@ -45,6 +45,13 @@ async fn a_second_time_changes_nothing_and_another_graph_of_that_name_is_kept_ou
     assert_eq!(findings.len(), 1);
     assert_eq!((findings[0].code.as_str(), findings[0].pointer.as_str()), ("E_DUP_IMG_ID", "/0/img_id"));
 
+    // Postgres cannot hold a NUL; the record is refused with its reason, not changed in silence.
+    let mut with_nul = record("d", "fox");
+    with_nul["caption_ori"] = json!("c\u{0}aption");
+    let (refused, findings) = ingest(pool, "z.json", json!([with_nul]).to_string()).await?;
+    assert_eq!(numbers(&refused), [1, 0, 0, 1, 0]);
+    assert_eq!((findings[0].code.as_str(), findings[0].pointer.as_str()), ("E_CONTROL_CHAR", "/0/caption_ori"));
+
     let mut conn = pool.acquire().await?;
     let rejects = rows::list_rejects(&mut conn, summary.id, 10, None).await?;
     assert_eq!((rejects.total, rejects.items[0].code.as_str(), rejects.items[0].record), (1, "E_DUP_IMG_ID", Some(0)));
@@ -53,7 +60,7 @@ async fn a_second_time_changes_nothing_and_another_graph_of_that_name_is_kept_ou
     // What was stored is what was read, to the last character.
     let stored = graph::find_by_img_id(&mut conn, "a").await?.context("no graph a")?;
     assert_eq!(graph::document(&mut conn, stored.id).await?, Some(record("a", "cat")));
-    assert_eq!(stored.caption, "c\u{fffd}aption");
+    assert_eq!(stored.caption, "a caption");
     let objects = graph::objects(&mut conn, &[stored.id]).await?;
     assert_eq!(objects[0].attributes, ["red", "a \"b\\c\" {,}"]);
     let relations = graph::relations(&mut conn, &[stored.id]).await?;
