@@ -47,7 +47,7 @@ async fn a_second_time_changes_nothing_and_another_graph_of_that_name_is_kept_ou
 
     // Postgres cannot hold a NUL; the record is refused with its reason, not changed in silence.
     let mut with_nul = record("d", "fox");
-    with_nul["caption_ori"] = json!("a caption");
+    with_nul["caption_ori"] = json!("a\u{0}caption");
     let (refused, findings) = ingest(pool, "z.json", json!([with_nul]).to_string()).await?;
     assert_eq!(numbers(&refused), [1, 0, 0, 1, 0]);
     assert_eq!((findings[0].code.as_str(), findings[0].pointer.as_str()), ("E_CONTROL_CHAR", "/0/caption_ori"));
