@@ -12,6 +12,7 @@ fn main() {
         "vae" => builder::pretrain::Stage::Vae,
         "text" => builder::pretrain::Stage::Text,
         "unet" => builder::pretrain::Stage::Unet,
+        "measure" => builder::pretrain::Stage::Measure,
         _ => builder::pretrain::Stage::SceneGraphEncoder,
     });
     let settings = builder::pretrain::PretrainSettings { output, seed: 0, scale, only };

@@ -4,9 +4,11 @@
 //! 1. `vae`: AutoencoderKL on rendered scenes;
 //! 2. `text`: the BPE tokenizer and two CLIP text encoders, contrastively against an image tower;
 //! 3. `unet`: the noise predictor, conditioned on captions; the text encoders are tuned along with it;
-//! 4. `scene_graph_encoder`: with everything else frozen, as LAION-SG does.
+//! 4. `scene_graph_encoder`: with everything else frozen, as LAION-SG does;
+//! 5. `measure`: the numbers of the model card, into `measurements.json`.
 
 mod fit;
+mod measure;
 mod scene_graph_encoder;
 mod text;
 mod unet;
@@ -42,6 +44,8 @@ pub enum Stage {
     Unet,
     /// Scene-graph encoder.
     SceneGraphEncoder,
+    /// Scores on held-out graphs; trains nothing.
+    Measure,
 }
 
 impl PretrainSettings {
@@ -64,7 +68,7 @@ pub struct PretrainProgress {
     pub step: usize,
     /// Steps in all.
     pub steps: usize,
-    /// Mean loss since the last sign of life.
+    /// Mean loss since the last sign of life; no number where nothing is trained.
     pub loss: f64,
     /// Seconds since the stage (or its resumed part) began.
     pub seconds: f64,
@@ -85,6 +89,9 @@ pub fn run(settings: &PretrainSettings, report: &mut dyn FnMut(&PretrainProgress
     }
     if wanted(Stage::SceneGraphEncoder) {
         scene_graph_encoder::run(settings, report)?;
+    }
+    if wanted(Stage::Measure) {
+        measure::run(settings, report)?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ mod layout;
 mod render;
 mod words;
 
-pub use layout::{Layout, PlacedObject, Scene, relation_between, sample_scene};
+pub use layout::{Layout, PlacedObject, Scene, relation_between, sample_compositional_scene, sample_scene};
 pub use render::{BACKGROUND, IMAGE_SIZE, inside_shape, render};
 pub use words::{Color, Shape, Size, SpatialRelation};
 
@@ -20,7 +20,14 @@ pub fn generate(seed: u64, count: usize) -> Vec<Scene> {
     (0..count).map(|index| generate_one(seed, index as u64)).collect()
 }
 
-/// Scene number `index` of the world with this seed.
+/// Scene number `index` of the curated part of the world with this seed: mostly three or four objects.
+pub fn generate_compositional(seed: u64, index: u64) -> Scene {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(index);
+    sample_compositional_scene(&mut rng)
+}
+
+/// Scene number `index` of the world with this seed, as the embedded model saw them in its pre-training.
 pub fn generate_one(seed: u64, index: u64) -> Scene {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(index);

@@ -10,11 +10,13 @@ use models::pipeline::Pipeline;
 use models::scene_graph_encoder::{GraphFeatures, GraphText, GraphTokens, SceneGraphEncoder, SceneGraphEncoderConfig};
 use models::weights::{FreshParameters, write_file, write_json};
 
-const STEPS: usize = 1200;
+const STEPS: usize = 1500;
 const SHARDS: usize = 4;
 const IMAGES_PER_SHARD: usize = 16;
 /// Noises and timesteps of this stage.
 const DRAWS: u64 = 0x5EED_0004;
+/// The graph says what lies where, and below this timestep that is settled.
+const FIRST_TIMESTEP: usize = 500;
 /// The weight of the graph starts at zero and has far to go.
 const ALPHA_LEARNING_RATE: f64 = 10.0;
 
@@ -36,7 +38,7 @@ pub(super) fn run(settings: &PretrainSettings, report: &mut dyn FnMut(&PretrainP
     let seed = settings.seed ^ DRAWS;
     let loss = |step: usize, number: usize| {
         let number = (step * SHARDS + number) as u64;
-        let shard = set.shard(pipeline.schedule(), seed, number, IMAGES_PER_SHARD)?;
+        let shard = set.shard(pipeline.schedule(), seed, number, IMAGES_PER_SHARD, FIRST_TIMESTEP)?;
         let graphs = shard
             .scenes
             .iter()

@@ -25,7 +25,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 use std::path::PathBuf;
 
-const STEPS: usize = 8000;
+const STEPS: usize = 5000;
 const SHARDS: usize = 4;
 const IMAGES_PER_SHARD: usize = 8;
 /// Scenes whose latents are made once and seen many times.
@@ -33,7 +33,7 @@ const NUM_SCENES: usize = 30_000;
 const SCENES: u64 = 0x5EED_0003;
 const CONDITION_DROPOUT: f64 = 0.1;
 /// Learning rate of the text encoders, as a share of the UNet's.
-const TEXT_LEARNING_RATE: f64 = 0.3;
+const TEXT_LEARNING_RATE: f64 = 0.5;
 
 /// Latents and sentences of the training scenes.
 pub(super) struct LatentSet {
@@ -80,16 +80,23 @@ impl LatentSet {
         Ok(Self { latents, sequences, seed })
     }
 
-    /// Draws a shard; it depends on seed and number alone.
-    pub(super) fn shard(&self, scheduler: &NoiseSchedule, seed: u64, number: u64, count: usize) -> Result<NoisyShard> {
+    /// Draws a shard with timesteps from `first_timestep` up; it depends on its arguments alone.
+    pub(super) fn shard(
+        &self,
+        scheduler: &NoiseSchedule,
+        seed: u64,
+        number: u64,
+        count: usize,
+        first_timestep: usize,
+    ) -> Result<NoisyShard> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(number);
         let scenes: Vec<usize> = (0..count).map(|_| rng.random_range(0..self.sequences.len())).collect();
         let timesteps: Vec<usize> = (0..count)
             .map(|_| {
                 // The larger of two uniform draws: density proportional to t.
-                let last = scheduler.num_train_timesteps();
-                rng.random_range(0..last).max(rng.random_range(0..last))
+                let all = first_timestep..scheduler.num_train_timesteps();
+                rng.random_range(all.clone()).max(rng.random_range(all))
             })
             .collect();
         let keep: Vec<f32> = (0..count).map(|_| if rng.random_bool(CONDITION_DROPOUT) { 0.0 } else { 1.0 }).collect();
@@ -195,7 +202,7 @@ pub(super) fn run(settings: &PretrainSettings, report: &mut dyn FnMut(&PretrainP
         &vars,
         |step, number| {
             let number = (step * SHARDS + number) as u64;
-            let shard = set.shard(&scheduler, settings.seed ^ SCENES, number, IMAGES_PER_SHARD)?;
+            let shard = set.shard(&scheduler, settings.seed ^ SCENES, number, IMAGES_PER_SHARD, 0)?;
             let features = networks.encoders.encode(&set.sequences(&shard.scenes), &Device::Cpu)?;
             denoising_loss(&networks.unet, &shard, &features.extended()?, &features.pooled)
         },

@@ -69,6 +69,22 @@ pub fn sample_scene(rng: &mut impl Rng) -> Scene {
         55..85 => 3,
         _ => 4,
     };
+    sample_scene_of(count, rng)
+}
+
+/// Draws a scene worth curating: mostly three or four objects. A model that draws two things well has little left to
+/// learn from four pictures of them.
+pub fn sample_compositional_scene(rng: &mut impl Rng) -> Scene {
+    let count = match rng.random_range(0..100) {
+        0..3 => 1,
+        3..14 => 2,
+        14..72 => 3,
+        _ => 4,
+    };
+    sample_scene_of(count, rng)
+}
+
+fn sample_scene_of(count: usize, rng: &mut impl Rng) -> Scene {
     loop {
         let layout = sample_layout(count, rng);
         let relations = sample_relations(&layout, rng);

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{Global, output, session};
 
-/// Make the tiny model from nothing: VAE, text encoders, UNet, scene-graph encoder
+/// Make the tiny model from nothing: VAE, text encoders, UNet, scene-graph encoder; then measure it
 ///
 /// About two hours on two cores. A run that was stopped goes on where it was.
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ pub(crate) struct Pretrain {
     #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
     scale: f64,
     /// Only this stage; those before it must be done
-    #[arg(long, value_parser = ["vae", "text", "unet", "scene_graph_encoder"])]
+    #[arg(long, value_parser = ["vae", "text", "unet", "scene_graph_encoder", "measure"])]
     only: Option<String>,
 }
 
@@ -34,6 +34,7 @@ impl Pretrain {
             "vae" => pretrain::Stage::Vae,
             "text" => pretrain::Stage::Text,
             "unet" => pretrain::Stage::Unet,
+            "measure" => pretrain::Stage::Measure,
             _ => pretrain::Stage::SceneGraphEncoder,
         });
         let settings = PretrainSettings { output: self.output, seed: self.seed, scale: self.scale, only };
@@ -45,14 +46,15 @@ impl Pretrain {
                 "stage": progress.stage,
                 "step": progress.step,
                 "steps": progress.steps,
-                "loss": progress.loss,
+                "loss": progress.loss.is_finite().then_some(progress.loss),
                 "seconds": progress.seconds,
             });
             if json {
                 closed |= output::line(&line.to_string()).is_err();
             } else {
                 let pretrain::PretrainProgress { stage, step, steps, loss, seconds } = progress;
-                output::note(&format!("{stage:<20} {step:>6}/{steps} loss {loss:.4} {seconds:>7.0} s"));
+                let loss = if loss.is_finite() { format!("loss {loss:.4}") } else { String::new() };
+                output::note(&format!("{stage:<20} {step:>6}/{steps} {loss} {seconds:>7.0} s"));
             }
         })?;
         Ok(())
