@@ -5,7 +5,7 @@ CARGO ?= cargo
 ARGS ?=
 CHROMIUM ?= /usr/bin/chromium
 
-.PHONY: demo test build web setup-browser screenshots pretrain
+.PHONY: demo test lint build web setup-browser screenshots pretrain
 
 ## build: the web pages, then the binary that embeds them
 build: web
@@ -43,6 +43,11 @@ test: build setup-browser
 	$(CARGO) test --release --locked --workspace
 	cd web && npm test
 	cd tests/browser && npm test
+
+## lint: the form of the code, and what clippy finds in it
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
 
 ## screenshots: the pictures in docs/images, from a running demo at DIPTYCH_URL
 screenshots: setup-browser

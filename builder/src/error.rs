@@ -51,7 +51,7 @@ pub enum Error {
 
     /// A model's folder, file, tensor or computation.
     #[error(transparent)]
-    Models(#[from] models::Error),
+    Models(models::Error),
 
     #[error("{context}")]
     Json {
@@ -142,6 +142,16 @@ impl From<sqlx::Error> for Error {
         match CONSTRAINTS.iter().find(|(name, ..)| Some(*name) == constraint) {
             Some((_, code, message)) => Self::conflict(code, *message),
             None => Self::Store(source),
+        }
+    }
+}
+
+impl From<models::Error> for Error {
+    fn from(source: models::Error) -> Self {
+        match source {
+            // Let go inside a network is let go all the same: the work can go on later.
+            models::Error::Stopped => Self::Stopped,
+            other => Self::Models(other),
         }
     }
 }

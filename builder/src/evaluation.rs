@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     fn image(graph: u128, base: f64, trained: f64) -> ImagePair {
-        let kinds = |score: f64| if graph % 2 == 0 { BTreeMap::from([("relation".to_owned(), score)]) } else { BTreeMap::new() };
+        let kinds = |score: f64| if graph.is_multiple_of(2) { BTreeMap::from([("relation".to_owned(), score)]) } else { BTreeMap::new() };
         ImagePair { graph: Uuid::from_u128(graph), base, trained, base_by_kind: kinds(base), trained_by_kind: kinds(trained) }
     }
 

@@ -5,7 +5,6 @@
 
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
-use petgraph::visit::EdgeRef;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -258,7 +257,7 @@ impl SceneGraph {
     /// Number of relations that an object is part of.
     pub fn degree(&self, index: usize) -> usize {
         let node = NodeIndex::new(index);
-        let edges = |direction| self.graph.edges_directed(node, direction).map(|edge| edge.id()).count();
+        let edges = |direction| self.graph.edges_directed(node, direction).count();
         edges(Direction::Outgoing) + edges(Direction::Incoming)
     }
 

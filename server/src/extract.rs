@@ -49,9 +49,40 @@ impl<S: Send + Sync, T: Body> FromRequest<S> for Json<T> {
         }
         let value: Value =
             serde_json::from_slice(&bytes).map_err(|error| Problem::new("malformed_json", error.to_string()))?;
+        let mut faults = Vec::new();
+        find_nul(&value, &mut String::new(), &mut faults);
+        if !faults.is_empty() {
+            return Err(Problem::faults(&faults));
+        }
         from_value(&value).map(Self)
     }
 }
+
+/// The store's text has no U+0000, and nothing that is named has one either.
+fn find_nul(value: &Value, pointer: &mut String, faults: &mut Vec<Fault>) {
+    let mut step = |segment: &str, value: Option<&Value>| {
+        let length = pointer.len();
+        pointer.push('/');
+        pointer.push_str(&builder::lint::pointer_segment(segment));
+        match value {
+            Some(value) => find_nul(value, pointer, faults),
+            None => faults.push(Fault::new(&*pointer, NUL)),
+        }
+        pointer.truncate(length);
+    };
+    match value {
+        Value::String(text) if text.contains('\0') => faults.push(Fault::new(&*pointer, NUL)),
+        Value::Array(items) => items.iter().enumerate().for_each(|(index, item)| step(&index.to_string(), Some(item))),
+        Value::Object(fields) => {
+            for (key, field) in fields {
+                step(key, if key.contains('\0') { None } else { Some(field) });
+            }
+        }
+        _ => {}
+    }
+}
+
+const NUL: &str = "contains the character U+0000";
 
 /// Reads `value`, or tells every fault.
 pub fn from_value<T: Body>(value: &Value) -> Result<T> {
@@ -77,6 +108,12 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Query<T
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        let pairs = parts.uri.query().unwrap_or_default().split('&');
+        let nul = pairs.filter(|pair| pair.contains("%00")).map(|pair| pair.split('=').next().unwrap_or_default());
+        let nul: Vec<Fault> = nul.map(|name| Fault::new(format!("/{name}"), NUL)).collect();
+        if !nul.is_empty() {
+            return Err(Problem::query_faults(&nul));
+        }
         match axum::extract::Query::<T>::try_from_uri(&parts.uri) {
             Ok(query) => Ok(Self(query.0)),
             Err(rejection) => {
@@ -90,6 +127,15 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Query<T
             }
         }
     }
+}
+
+/// A finite number, for a query.
+pub fn finite<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<f64>, D::Error> {
+    let number = <Option<f64> as serde::Deserialize>::deserialize(deserializer)?;
+    if number.is_some_and(|number| !number.is_finite()) {
+        return Err(serde::de::Error::custom("is not a finite number"));
+    }
+    Ok(number)
 }
 
 /// An id in the path. What is not an id names nothing, so it is not found.

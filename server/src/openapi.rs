@@ -36,7 +36,7 @@ pub fn head() -> OpenApi {
 
 /// The last touches that no attribute makes.
 pub fn finish(mut document: OpenApi) -> OpenApi {
-    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
     document
 }
 

@@ -19,13 +19,30 @@ const job = finished.find(({ spec }) => spec.objective?.name === demo.summary?.o
 
 const browser = await launch();
 
+/** Waits for the fonts and for every picture in the window; those below it load when somebody scrolls there. */
+async function everythingShown(page) {
+  await page.evaluate(() => document.fonts.ready);
+  await page.waitForFunction(
+    () =>
+      [...document.images].every((image) => {
+        const { top, bottom } = image.getBoundingClientRect();
+        return bottom < 0 || top > window.innerHeight || (image.complete && image.naturalWidth > 0);
+      }),
+    undefined,
+    { timeout: 60_000 },
+  );
+  // The last curve and the last transition.
+  await page.waitForTimeout(700);
+}
+
 /** One picture: of the window, or of `selector` alone. */
-async function shoot(name, path, { colorScheme = "light", selector, height = 900, width = 1360 } = {}) {
-  const { page, context } = await openPage(browser, { colorScheme, viewport: { width, height } });
+async function shoot(name, path, { colorScheme = "light", selector, height = 900, width = 1360, scale = 1 } = {}) {
+  const { page, context } = await openPage(browser, { colorScheme, viewport: { width, height }, deviceScaleFactor: scale });
   await page.goto(base + path);
   await page.waitForLoadState("networkidle", { timeout: 4000 }).catch(() => {});
-  await page.waitForTimeout(700);
   const target = selector ? page.locator(selector).first() : page;
+  if (selector) await target.scrollIntoViewIfNeeded();
+  await everythingShown(page);
   await target.screenshot({ path: `${folder}/${name}.png`, animations: "disabled" });
   console.log(`${name}.png`);
   await context.close();
@@ -40,6 +57,6 @@ if (pairings[0]) await shoot("pair", `/pairings/${pairings[0].id}?pair=0`, { col
 if (job) {
   await shoot("job", `/jobs/${job.id}`, { height: 1240 });
   // Base beside trained, the same graph and the same noise, unsorted: the picture of the README.
-  await shoot("trained-versus-base", `/jobs/${job.id}`, { selector: ".evaluation-images" });
+  await shoot("trained-versus-base", `/jobs/${job.id}`, { selector: ".evaluation-images", scale: 2 });
 }
 await browser.close();

@@ -1,4 +1,3 @@
-//! What end-to-end tests share: the service on a real Postgres, and rows to look at.
+//! What end-to-end tests share: the service on a real Postgres.
 
-pub mod rows;
 pub mod test_app;

@@ -1,6 +1,7 @@
 //! The real router on a real Postgres, each test with a database of its own.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
@@ -20,6 +21,11 @@ use uuid::Uuid;
 
 /// The database that every test's is a copy of.
 const TEMPLATE: &str = "diptych_template";
+/// What the names of the tests' databases begin with.
+const PREFIX: &str = "http_test_";
+
+/// The model of the repository.
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny");
 
 /// Every request of this process, as "METHOD /path", for the test of coverage.
 static CALLED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
@@ -32,10 +38,19 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes the template in the cluster at `url`.
+    /// Makes the template in the cluster at `url`, and clears up what a broken-off run has left.
     pub async fn prepare(url: &str) -> anyhow::Result<Self> {
         let cluster = Self { url: url.to_owned() };
         let mut connection = PgConnection::connect(url).await?;
+        let old: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
+            "SELECT datname FROM pg_database WHERE datname LIKE '{PREFIX}%'"
+        )))
+        .fetch_all(&mut connection)
+        .await?;
+        for name in old {
+            let statement = sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+            sqlx::raw_sql(statement).execute(&mut connection).await?;
+        }
         sqlx::raw_sql("DROP DATABASE IF EXISTS diptych_template WITH (FORCE)").execute(&mut connection).await?;
         sqlx::raw_sql("CREATE DATABASE diptych_template").execute(&mut connection).await?;
         let pool = store::connect(&cluster.url_of(TEMPLATE)).await?;
@@ -53,7 +68,7 @@ impl Cluster {
     }
 
     async fn copy(&self) -> anyhow::Result<String> {
-        let name = format!("test_{}", Uuid::new_v4().simple());
+        let name = format!("{PREFIX}{}", Uuid::new_v4().simple());
         let mut connection = PgConnection::connect(&self.url).await?;
         // Copies of one template wait for each other; Postgres refuses rather than waits.
         let _alone = ONE_COPY_AT_A_TIME.lock().await;
@@ -87,13 +102,21 @@ impl TestApp {
         let context = TaskContext {
             pool: store::connect(&cluster.url_of(&database)).await?,
             blobs: BlobStore::local(&data.path().join("blobs"))?,
-            models: ModelRegistry::new(data.path().join("no-model")),
+            models: ModelRegistry::new(PathBuf::from(MODEL)),
             data: data.path().to_path_buf(),
             shutdown: CancellationToken::new(),
         };
         let state = AppState::new(context, limits);
         tokio::spawn(server::events::listen(state.clone()));
         Ok(Self { router: server::router::router(state.clone()), state, _data: data })
+    }
+
+    /// An empty store with a worker that works through its queue until the app is dropped.
+    pub async fn with_worker(cluster: &Cluster) -> anyhow::Result<Self> {
+        let app = Self::new(cluster).await?;
+        let context = app.state.context.clone();
+        tokio::spawn(async move { queue::run(&context, 1).await });
+        Ok(app)
     }
 
     /// A connection to the test's database.

@@ -13,7 +13,7 @@ async fn what_is_put_is_got_and_damage_is_noticed() -> anyhow::Result<()> {
     assert_eq!(blobs.put(b"abc".to_vec()).await?, key);
     assert_eq!(&blobs.get(&key).await?[..], b"abc");
     assert!(blobs.exists(&key).await?);
-    assert_eq!(blobs.keys().await?, [key.clone()]);
+    assert_eq!(blobs.keys().await?, std::slice::from_ref(&key));
     assert!(matches!(blobs.get(&hash(b"other")).await, Err(Error::NotFound { .. })));
     assert!(matches!(blobs.get("../../etc/passwd").await, Err(Error::Invalid(_))));
 

@@ -69,7 +69,7 @@ fn a_demo_killed_in_every_stage_ends_as_an_undisturbed_one() {
     for stage in stages {
         let (life, _running) = start(&world);
         life.wait_for(stage, async |context| {
-            let status = demo::status(&mut *context.pool.acquire().await.unwrap()).await.unwrap()?;
+            let status = demo::status(&mut context.pool.acquire().await.unwrap()).await.unwrap()?;
             let found = status["stages"].as_array()?.iter().find(|one| one["name"] == stage)?;
             (found["state"] != "waiting").then_some(())
         });

@@ -18,7 +18,7 @@ pub fn graphs(world: &World, life: &Life, count: usize) -> Vec<Uuid> {
     let records: Vec<_> =
         (0..count).map(|i| shapes::generate_one(5, i as u64).to_laion_sg(&format!("test-{i:03}"))).collect();
     let file = world.folder().join("graphs.json");
-    std::fs::write(&file, serde_json::to_vec(&records).unwrap()).unwrap();
+    fs_err::write(&file, serde_json::to_vec(&records).unwrap()).unwrap();
     let summary = life.run(ingest::run(&life.context, &file));
     assert_eq!((summary.read, summary.rejected), (count as i64, 0));
     let names: Vec<String> = (0..count).map(|i| format!("test-{i:03}")).collect();
@@ -45,7 +45,7 @@ fn pixels(life: &Life, graphs: &[Uuid]) -> BTreeMap<(String, i32), (i64, String,
 
 pub fn finish(life: &Life, id: Uuid) {
     life.wait_for("the generation", async |context| {
-        let row = generation::find(&mut *context.pool.acquire().await.unwrap(), id).await.unwrap().unwrap();
+        let row = generation::find(&mut context.pool.acquire().await.unwrap(), id).await.unwrap().unwrap();
         assert_ne!(row.state, TaskState::Failed, "{:?}", row.error);
         (row.state == TaskState::Succeeded).then_some(())
     });
@@ -53,7 +53,7 @@ pub fn finish(life: &Life, id: Uuid) {
 
 pub fn finish_scores(life: &Life, id: Uuid) -> (i64, i64) {
     life.wait_for("the score run", async |context| {
-        let row = score_run::find(&mut *context.pool.acquire().await.unwrap(), id).await.unwrap().unwrap();
+        let row = score_run::find(&mut context.pool.acquire().await.unwrap(), id).await.unwrap().unwrap();
         assert_ne!(row.state, TaskState::Failed, "{:?}", row.error);
         (row.state == TaskState::Succeeded).then_some((row.done, row.total))
     })
@@ -66,7 +66,7 @@ fn a_killed_generation_is_finished_with_the_same_pixels() {
     let ids = graphs(&world, &life, 20);
     let id = life.run(generate::create(&life.context, &request(ids.clone(), 7)));
     let done = life.wait_for("the first batch", async |context| {
-        let row = generation::find(&mut *context.pool.acquire().await.unwrap(), id).await.unwrap().unwrap();
+        let row = generation::find(&mut context.pool.acquire().await.unwrap(), id).await.unwrap().unwrap();
         (row.done > 0).then_some(row.done)
     });
     assert!(done < 80, "killed too late to show anything");
@@ -98,7 +98,7 @@ fn a_graceful_stop_puts_the_work_back() {
     let ids = graphs(&world, &life, 20);
     let id = life.run(generate::create(&life.context, &request(ids, 7)));
     life.wait_for("the first batch", async |context| {
-        let row = generation::find(&mut *context.pool.acquire().await.unwrap(), id).await.unwrap().unwrap();
+        let row = generation::find(&mut context.pool.acquire().await.unwrap(), id).await.unwrap().unwrap();
         (row.done > 0).then_some(())
     });
     life.stop();

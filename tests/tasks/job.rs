@@ -21,7 +21,7 @@ fn pairing(world: &World, life: &Life) -> Uuid {
     let records: Vec<Value> =
         (0..60).map(|i| shapes::generate_one(11, i as u64).to_laion_sg(&format!("job-{i:03}"))).collect();
     let file = world.folder().join("graphs.json");
-    std::fs::write(&file, serde_json::to_vec(&records).unwrap()).unwrap();
+    fs_err::write(&file, serde_json::to_vec(&records).unwrap()).unwrap();
     life.run(ingest::run(&life.context, &file));
     let names: Vec<String> = (0..14).map(|i| format!("job-{i:03}")).collect();
     let graph_ids = life
@@ -61,7 +61,7 @@ fn create(life: &Life, spec: &JobSpec) -> Uuid {
 
 fn wait_for_state(life: &Life, id: Uuid, wanted: JobState) -> job::Job {
     life.wait_for(wanted.as_str(), async |context| {
-        let row = job::find(&mut *context.pool.acquire().await.unwrap(), id).await.unwrap().unwrap();
+        let row = job::find(&mut context.pool.acquire().await.unwrap(), id).await.unwrap().unwrap();
         assert!(row.state == wanted || !row.state.is_final(), "the job is {}: {:?}", row.state, row.error);
         (row.state == wanted).then_some(row)
     })
@@ -69,7 +69,7 @@ fn wait_for_state(life: &Life, id: Uuid, wanted: JobState) -> job::Job {
 
 fn wait_for_step(life: &Life, id: Uuid, step: i64) {
     life.wait_for("a step", async |context| {
-        let row = job::find(&mut *context.pool.acquire().await.unwrap(), id).await.unwrap().unwrap();
+        let row = job::find(&mut context.pool.acquire().await.unwrap(), id).await.unwrap().unwrap();
         assert_ne!(row.state, JobState::Failed, "{:?}", row.error);
         (row.stage == "train" && row.done >= step).then_some(())
     });
@@ -115,7 +115,7 @@ fn a_killed_job_ends_with_the_same_weights() {
             "step" => wait_for_step(&life, id, 1),
             "checkpoint" => wait_for_step(&life, id, 4),
             _ => life.wait_for("the comparison", async |context| {
-                let row = job::find(&mut *context.pool.acquire().await.unwrap(), id).await.unwrap().unwrap();
+                let row = job::find(&mut context.pool.acquire().await.unwrap(), id).await.unwrap().unwrap();
                 (row.stage == "evaluate").then_some(())
             }),
         }

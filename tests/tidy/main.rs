@@ -1,4 +1,5 @@
 //! The repository's own rules, as tests.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 

@@ -55,7 +55,7 @@ impl ShapesAnswerer {
         let scale = IMAGE_SIZE as f32 / image.width().max(1) as f32;
         let map = segment::CoverageMap::of(image);
         let mut regions = segment::regions(&map, scale);
-        regions.sort_by(|a, b| b.pixels.len().cmp(&a.pixels.len()));
+        regions.sort_by_key(|region| std::cmp::Reverse(region.pixels.len()));
         regions.truncate(MAX_DETECTIONS);
         regions.iter().map(|region| self.templates.classify(&map, region, scale)).collect()
     }

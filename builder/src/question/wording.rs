@@ -146,9 +146,8 @@ impl Thing {
 
     /// "the circle", "the second circle".
     fn by_rank(&self) -> String {
-        match (self.count, self.number) {
-            (1, _) => format!("the {}", self.label),
-            (_, Number::Many) => format!("the {} {}", ordinal(self.rank), self.label),
+        match self.count {
+            1 => format!("the {}", self.label),
             _ => format!("the {} {}", ordinal(self.rank), self.label),
         }
     }

@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::TaskContext;
+use super::{TaskContext, score};
 use crate::pair::{self, GraphScores, Pair};
 use crate::pairing;
 use crate::policy::Policy;
@@ -18,7 +18,13 @@ pub fn training_scope() -> Scope {
 }
 
 /// The pairs under `policy`, as they are now.
+///
+/// # Errors
+/// `Invalid` when the scope names a generation that does not exist.
 pub async fn pairs(connection: &mut PgConnection, policy: &Policy, scope: &Scope) -> Result<Vec<Pair>> {
+    if let Some(generation) = scope.generation_id {
+        score::generation_exists(connection, generation).await?;
+    }
     let metrics: Vec<String> = policy.weights.keys().cloned().collect();
     let scores = score_card::graph_scores(connection, &metrics, scope).await?;
     let scores: Vec<GraphScores> =

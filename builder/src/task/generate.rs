@@ -17,12 +17,15 @@ use super::sampling::{self, BATCH, Picture, Shot};
 use super::{TaskContext, error_json, on_thread, put_blobs};
 use crate::candidate::{Purpose, seed};
 use crate::conditioning::graph_text;
+use crate::error::Fault;
 use crate::store::candidate::NewCandidate;
 use crate::store::generation::{Generation, NewGeneration};
 use crate::store::state::TaskState;
 use crate::store::{candidate, generation, graph};
 use crate::{Error, Result, id};
 
+/// Faults that are told of one request; nobody reads more.
+const MOST_FAULTS: usize = 100;
 const UNFINISHED: &[TaskState] = &[TaskState::Queued, TaskState::Running];
 
 /// What is asked of a generation.
@@ -59,6 +62,9 @@ impl Default for GenerationRequest {
 }
 
 /// Writes a generation down and puts it into the queue.
+///
+/// # Errors
+/// `Invalid` with every fault that the store knows of: a model or graphs that do not exist, a graph named twice.
 pub async fn create(context: &TaskContext, request: &GenerationRequest) -> Result<Uuid> {
     let mut transaction = context.pool.begin().await?;
     let id = create_in(&mut transaction, context, request).await?;
@@ -72,7 +78,17 @@ pub async fn create_in(
     context: &TaskContext,
     request: &GenerationRequest,
 ) -> Result<Uuid> {
-    let pipeline = context.models.by_name(connection, request.model.as_deref()).await?;
+    let mut faults = graph_faults(connection, &request.graph_ids).await?;
+    let pipeline = match context.models.by_name(connection, request.model.as_deref()).await {
+        Err(error @ Error::NotFound { .. }) if request.model.is_some() => {
+            faults.push(Fault::new("/model", error.to_string()));
+            return Err(Error::Invalid(faults));
+        }
+        found => found?,
+    };
+    if !faults.is_empty() {
+        return Err(Error::Invalid(faults));
+    }
     let new = NewGeneration {
         model_hash: pipeline.hash().to_owned(),
         seed: request.seed,
@@ -86,6 +102,20 @@ pub async fn create_in(
     let id = generation::insert(connection, &new).await?;
     queue::enqueue(connection, Task::Generate(id)).await?;
     Ok(id)
+}
+
+/// Graphs that do not exist, and such as are named twice.
+async fn graph_faults(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Fault>> {
+    let there: HashSet<Uuid> = graph::load_many(connection, ids).await?.into_iter().map(|graph| graph.id).collect();
+    let mut seen = HashSet::new();
+    let faults = ids.iter().enumerate().filter_map(|(place, id)| {
+        let pointer = format!("/graph_ids/{place}");
+        if !there.contains(id) {
+            return Some(Fault::new(pointer, format!("there is no graph {id}")));
+        }
+        (!seen.insert(*id)).then(|| Fault::new(pointer, format!("graph {id} is named twice")))
+    });
+    Ok(faults.take(MOST_FAULTS).collect())
 }
 
 /// Makes the candidates that the generation `id` still lacks.

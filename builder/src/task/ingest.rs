@@ -36,6 +36,9 @@ const RAW_BYTES: usize = 64 << 10;
 pub struct Summary {
     #[serde(skip)]
     pub id: Uuid,
+    /// The file as a whole is at fault; the records before the fault are counted.
+    #[serde(skip)]
+    pub is_broken: bool,
     /// Records; those of a file that breaks off as far as it goes.
     pub read: i64,
     pub accepted: i64,
@@ -60,7 +63,8 @@ pub async fn run(context: &TaskContext, path: &Path) -> Result<Summary> {
 /// finding, warnings too, in the order of the file.
 ///
 /// # Errors
-/// Those of the store. A file that cannot be read is a summary with rejects, not an error.
+/// Those of the store. A file that is not what it should be is an ingest that failed, with a summary of what was taken in
+/// before the fault, and no error.
 pub async fn run_reader(
     pool: &PgPool,
     reader: impl BufRead + Send + 'static,
@@ -68,13 +72,21 @@ pub async fn run_reader(
     on_finding: &mut (dyn FnMut(&Finding) + Send),
 ) -> Result<Summary> {
     let id = ingest::insert(&mut *pool.acquire().await?, file).await?;
-    let mut work = Work { pool, id, file, counts: Counts::default(), num_rejects: 0, started: Instant::now() };
+    let mut work =
+        Work { pool, id, file, counts: Counts::default(), num_rejects: 0, broken: None, started: Instant::now() };
     let outcome = work.read_all(reader, on_finding).await;
     work.counts.seconds = work.started.elapsed().as_secs_f64();
     let mut conn = pool.acquire().await?;
     ingest::set_counts(&mut conn, id, &work.counts).await?;
     match outcome {
-        Ok(()) => ingest::finish(&mut conn, id, TaskState::Succeeded, None).await?,
+        Ok(()) => match &work.broken {
+            None => ingest::finish(&mut conn, id, TaskState::Succeeded, None).await?,
+            // What came before the fault is taken in; the rest of the file was never seen.
+            Some(message) => {
+                let error = serde_json::json!({ "message": message, "retryable": false });
+                ingest::finish(&mut conn, id, TaskState::Failed, Some(&error)).await?;
+            }
+        },
         Err(error) => {
             ingest::finish(&mut conn, id, TaskState::Failed, Some(&error_json(&error))).await?;
             return Err(error);
@@ -82,7 +94,7 @@ pub async fn run_reader(
     }
     let Counts { read, accepted, unchanged, rejected, warnings, seconds } = work.counts;
     tracing::info!(ingest.id = %id, file, read, accepted, unchanged, rejected, seconds, "read a scene graph file");
-    Ok(Summary { id, read, accepted, unchanged, rejected, warnings, seconds })
+    Ok(Summary { id, read, accepted, unchanged, rejected, warnings, seconds, is_broken: work.broken.is_some() })
 }
 
 struct Work<'a> {
@@ -91,6 +103,8 @@ struct Work<'a> {
     file: &'a str,
     counts: Counts,
     num_rejects: i64,
+    /// What is wrong with the file as a whole.
+    broken: Option<String>,
     started: Instant,
 }
 
@@ -152,6 +166,9 @@ impl Work<'_> {
             // A fault of the file is none of a record's, and is not counted as one.
             let is_record = !matches!(record, Record::Rejected { record: None, .. });
             counts.rejected += i64::from(is_rejected && is_record);
+            if !is_record && self.broken.is_none() {
+                self.broken = findings.first().map(|finding| finding.message.clone());
+            }
             counts.warnings += findings.iter().filter(|finding| !finding.code.is_error()).count() as i64;
             if is_rejected {
                 for (index, finding) in findings.iter().enumerate() {

@@ -22,7 +22,7 @@ use crate::score::score_card;
 use crate::score_card::ScoreCard;
 use crate::store::candidate::Unscored;
 use crate::store::state::TaskState;
-use crate::store::{answer, candidate, graph, question, score_card as card, score_run};
+use crate::store::{answer, candidate, generation, graph, question, score_card as card, score_run};
 use crate::{Error, Result};
 
 const UNFINISHED: &[TaskState] = &[TaskState::Queued, TaskState::Running];
@@ -48,9 +48,21 @@ pub async fn create(context: &TaskContext, answerer_name: &str, generation: Opti
 /// As [`create`], within the caller's transaction.
 pub async fn create_in(connection: &mut PgConnection, answerer_name: &str, generation: Option<Uuid>) -> Result<Uuid> {
     let answerer = answerer(answerer_name)?;
+    if let Some(generation) = generation {
+        generation_exists(connection, generation).await?;
+    }
     let id = score_run::insert(connection, answerer.name(), answerer.version(), generation).await?;
     queue::enqueue(connection, Task::Score(id)).await?;
     Ok(id)
+}
+
+/// # Errors
+/// `Invalid` at `/generation_id` when there is no such generation.
+pub async fn generation_exists(connection: &mut PgConnection, id: Uuid) -> Result<()> {
+    match generation::find(connection, id).await? {
+        Some(_) => Ok(()),
+        None => Err(Error::invalid("/generation_id", format!("there is no generation {id}"))),
+    }
 }
 
 /// Scores what the run `id` still lacks.

@@ -47,6 +47,16 @@ pub enum JobAction {
 /// `Invalid` with every fault that the store knows of; `Conflict` when the idempotency key was used for another request.
 pub async fn create(context: &TaskContext, spec: &JobSpec, request: &JobRequest) -> Result<Job> {
     let mut transaction = context.pool.begin().await?;
+    let mut faults = store_faults(&mut transaction, spec).await?;
+    if let Some(name) = &spec.model {
+        match context.models.by_name(&mut transaction, Some(name)).await {
+            Err(error @ Error::NotFound { .. }) => faults.push(Fault::new("/model", error.to_string())),
+            found => drop(found?),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(Error::Invalid(faults));
+    }
     let job = create_in(&mut transaction, spec, request).await?;
     transaction.commit().await?;
     Ok(job)
@@ -56,7 +66,10 @@ pub async fn create(context: &TaskContext, spec: &JobSpec, request: &JobRequest)
 pub async fn create_in(connection: &mut PgConnection, spec: &JobSpec, request: &JobRequest) -> Result<Job> {
     let document = serde_json::to_value(spec)
         .map_err(|source| Error::Json { context: "writing the job's spec".to_owned(), source })?;
-    validate(connection, spec).await?;
+    let faults = store_faults(connection, spec).await?;
+    if !faults.is_empty() {
+        return Err(Error::Invalid(faults));
+    }
     let new = NewJob {
         state: JobState::Validating,
         spec: document.clone(),
@@ -74,7 +87,8 @@ pub async fn create_in(connection: &mut PgConnection, spec: &JobSpec, request: &
     find(connection, job.id).await
 }
 
-async fn validate(connection: &mut PgConnection, spec: &JobSpec) -> Result<()> {
+/// What is wrong with a spec in the light of the store.
+async fn store_faults(connection: &mut PgConnection, spec: &JobSpec) -> Result<Vec<Fault>> {
     let mut faults = Vec::new();
     match pairing::find(connection, spec.pairing_id).await? {
         None => faults.push(Fault::new(
@@ -92,11 +106,7 @@ async fn validate(connection: &mut PgConnection, spec: &JobSpec) -> Result<()> {
             "is not more than max_steps",
         ));
     }
-    if faults.is_empty() {
-        Ok(())
-    } else {
-        Err(Error::Invalid(faults))
-    }
+    Ok(faults)
 }
 
 /// Stops the job at its next step and keeps everything; [`resume`] goes on.

@@ -1,4 +1,5 @@
 //! The domain on the shared reference data, and its properties.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod dpg_bench_data;
 mod graph_properties;

@@ -18,7 +18,7 @@ use crate::api::graphs::captions;
 use crate::api::image;
 use crate::api::progress::Progress;
 use crate::extract::{Id, Query};
-use crate::page::{self, List, PageQuery};
+use crate::page::{Limit, List, PageQuery};
 use crate::problem::{Problem, Problems, Result};
 use crate::state::AppState;
 
@@ -93,8 +93,9 @@ pub struct EvaluationQuery {
     /// Only this job's.
     pub job_id: Option<Uuid>,
     /// Rows a page, 1 to 200.
-    #[param(minimum = 1, maximum = 200, default = 50)]
-    pub limit: Option<u8>,
+    #[param(minimum = 1, maximum = 200, default = 50, value_type = Option<i64>)]
+    #[serde(default)]
+    pub limit: Limit,
     /// `next_cursor` of the page before.
     pub cursor: Option<String>,
 }
@@ -134,7 +135,7 @@ pub async fn list_evaluations(
     Query(query): Query<EvaluationQuery>,
 ) -> Result<Json<List<EvaluationResponse>>> {
     let mut connection = state.connection().await?;
-    let limit = page::limit(query.limit);
+    let limit = query.limit.rows();
     let found = store::evaluation::list(&mut connection, query.job_id, None, limit, query.cursor.as_deref()).await?;
     Ok(Json(found.map(EvaluationResponse::from).into()))
 }

@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use crate::api::candidates::{self, CandidateResponse, CandidateSummary, image_url};
 use crate::api::questions::QuestionResponse;
-use crate::extract::{Id, Query};
-use crate::page::{self, List};
+use crate::extract::{Id, Query, finite};
+use crate::page::{Limit, List};
 use crate::problem::{Problem, Problems, Result};
 use crate::state::AppState;
 
@@ -28,8 +28,9 @@ const RANKING_METRIC: &str = "dpg";
 #[serde(deny_unknown_fields)]
 pub struct GraphQuery {
     /// Rows a page, 1 to 200.
-    #[param(minimum = 1, maximum = 200, default = 50)]
-    pub limit: Option<u8>,
+    #[param(minimum = 1, maximum = 200, default = 50, value_type = Option<i64>)]
+    #[serde(default)]
+    pub limit: Limit,
     /// `next_cursor` of the page before, with the same order and conditions.
     pub cursor: Option<String>,
     /// `train` or `held_out`.
@@ -49,8 +50,10 @@ pub struct GraphQuery {
     #[param(default = "dpg")]
     pub metric: Option<String>,
     /// A candidate scores at least this.
+    #[serde(default, deserialize_with = "finite")]
     pub min_score: Option<f64>,
     /// A candidate scores at most this.
+    #[serde(default, deserialize_with = "finite")]
     pub max_score: Option<f64>,
     /// `oldest` (default), `newest`, `best_score`, `worst_score` or `spread`.
     #[param(value_type = Option<String>)]
@@ -166,7 +169,7 @@ pub struct GraphList {
     responses((status = 200, description = "A page", body = GraphList), Problems))]
 pub async fn list_graphs(State(state): State<AppState>, Query(query): Query<GraphQuery>) -> Result<Json<GraphList>> {
     let filter = query.filter();
-    let limit = page::limit(query.limit);
+    let limit = query.limit.rows();
     let mut connection = state.connection().await?;
     let sort = query.sort.unwrap_or_default();
     let found = store::graph::list(&mut connection, &filter, sort, limit, query.cursor.as_deref()).await?;

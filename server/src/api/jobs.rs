@@ -25,7 +25,7 @@ use crate::api::image;
 use crate::api::progress::Progress;
 use crate::events;
 use crate::extract::{self, Body, Id, Query};
-use crate::page::{List, PageQuery};
+use crate::page::{Limit, List, PageQuery};
 use crate::problem::{Problem, Problems, Result};
 use crate::state::AppState;
 
@@ -322,8 +322,9 @@ pub struct JobEventQuery {
     #[param(minimum = 0)]
     pub after: Option<i64>,
     /// Rows a page, 1 to 200; a stream has no pages.
-    #[param(minimum = 1, maximum = 200, default = 200)]
-    pub limit: Option<u8>,
+    #[param(minimum = 1, maximum = 200, default = 200, value_type = Option<i64>)]
+    #[serde(default)]
+    pub limit: Limit,
     /// `next_cursor` of the page before.
     pub cursor: Option<String>,
 }
@@ -361,7 +362,7 @@ pub async fn list_job_events(
             .map_err(|_| Problem::query_faults(&[Fault::new("/cursor", "this is not a cursor of this list")]))?,
         None => query.after.unwrap_or(0),
     };
-    let limit = i64::from(query.limit.unwrap_or(200).clamp(1, 200));
+    let limit = query.limit.rows_or(200);
     let mut found = store::job_event::list_after(&mut connection, id, after, limit + 1).await?;
     let more = found.len() as i64 > limit;
     found.truncate(limit as usize);
@@ -376,10 +377,10 @@ pub async fn list_job_events(
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct JobMetricQuery {
-    /// Steps after this one.
+    /// Steps from this one on.
     #[param(minimum = 0)]
     pub since_step: Option<i32>,
-    /// Every n-th step.
+    /// Every n-th step, and the newest.
     #[param(minimum = 1, default = 1)]
     pub stride: Option<i32>,
 }
@@ -488,9 +489,12 @@ pub async fn find_job_artifact(
     path: std::result::Result<Path<(Uuid, String)>, axum::extract::rejection::PathRejection>,
 ) -> Result<Response> {
     let Path((id, name)) = path.map_err(|error| Problem::new("not_found", error.body_text()))?;
-    let found = store::checkpoint::find_artifact(&mut *state.connection().await?, id, &name)
-        .await?
-        .ok_or_else(|| Problem::not_found("artifact", &name))?;
+    let missing = || Problem::not_found("artifact", &name);
+    if name.contains('\0') {
+        return Err(missing());
+    }
+    let found = store::checkpoint::find_artifact(&mut *state.connection().await?, id, &name).await?;
+    let found = found.ok_or_else(missing)?;
     let content = state.context.blobs.get(&found.blob).await?;
     let mut response = (StatusCode::OK, HttpBody::from(content)).into_response();
     let headers = response.headers_mut();

@@ -1,5 +1,6 @@
 //! `diptych demo`: the whole main job, with the pages filling while it runs.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use builder::task::TaskContext;
@@ -32,6 +33,9 @@ pub(crate) struct Demo {
     /// A few graphs and steps: shows in seconds that every part works, and nothing more
     #[arg(long)]
     small: bool,
+    /// A LAION-SG file of other graphs, ingested beside the synthetic ones
+    #[arg(long, value_name = "FILE")]
+    extra_graphs: Option<PathBuf>,
     /// Of everything that is drawn at random
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..1 << 53))]
     seed: i64,
@@ -42,11 +46,17 @@ pub(crate) struct Demo {
 impl Demo {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
         self.listen.check()?;
-        let plan = match (self.full, self.small) {
+        if let Some(file) = &self.extra_graphs {
+            // Before anything is started: a file that cannot be opened.
+            fs_err::File::open(file)?;
+        }
+        let mut plan = match (self.full, self.small) {
             (true, _) => DemoPlan::full(self.seed),
             (_, true) => DemoPlan::small(self.seed),
             _ => DemoPlan::normal(self.seed),
         };
+        // Absolute: a demo is gone on with from anywhere.
+        plan.extra_graphs = self.extra_graphs.map(std::path::absolute).transpose()?;
         session::with(global, async |session| {
             let context = session.context.clone();
             let server = Server::bind(context.clone(), self.listen.bind, self.listen.port, Limits::default()).await?;

@@ -12,7 +12,7 @@ use super::{Global, Told, lint, output, session};
 /// Take scene graph files (LAION-SG JSON: an array or JSON lines, also gzipped) into the store
 ///
 /// A record with errors is rejected alone and kept in the store's table of rejects; ingesting a file twice changes nothing.
-/// The exit code is 1 where a record was rejected.
+/// The exit code is 1 where a record was rejected or a file is broken.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  diptych ingest --json graphs.json.gz 2> rejects.jsonl")]
 pub(crate) struct Ingest {
@@ -45,6 +45,7 @@ impl Ingest {
                 total.rejected += one.rejected;
                 total.warnings += one.warnings;
                 total.seconds += one.seconds;
+                total.is_broken |= one.is_broken;
             }
             Ok(total)
         })?;
@@ -57,7 +58,7 @@ impl Ingest {
                  {seconds:.1} s"
             ))?;
         }
-        if total.rejected > 0 { Err(Told.into()) } else { Ok(()) }
+        if total.rejected > 0 || total.is_broken { Err(Told.into()) } else { Ok(()) }
     }
 }
 

@@ -1,9 +1,12 @@
 //! The command line, as a program that others start.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
-#[path = "cli/help.rs"]
+mod by_hand;
+mod demo;
 mod help;
-#[path = "cli/lint.rs"]
+mod ingest;
 mod lint;
+mod service;
 
 use std::path::PathBuf;
 
@@ -16,6 +19,11 @@ fn diptych() -> Command {
         command.env_remove(name);
     }
     command
+}
+
+/// A data folder that an unprivileged Postgres can reach.
+fn data_folder() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("diptych-cli-").tempdir_in("/tmp").unwrap()
 }
 
 /// A file of the shared data, which lies beside the repository.

@@ -1,0 +1,136 @@
+//! Jobs: asked for once however often it is said, and moved from state to state.
+
+use std::sync::Arc;
+
+use anyhow::ensure;
+use axum::http::Method;
+use serde_json::{Value, json};
+use tests::test_app::TestApp;
+
+use crate::finished::{Finished, accept, job_request, text, wait_until};
+use crate::{Outcome, Test, World, test};
+
+pub const TESTS: &[(&str, Test)] = &[
+    test!(a_key_makes_one_job_of_many_requests),
+    test!(the_root_serves_jobs_too),
+    test!(a_job_is_paused_resumed_saved_sampled_and_cancelled),
+    test!(a_finished_job_takes_no_wishes),
+];
+
+/// `POST /jobs` with these headers.
+async fn post(app: &TestApp, path: &str, key: &str, request: &Value) -> anyhow::Result<tests::test_app::Answer> {
+    let headers = [("content-type", "application/json"), ("idempotency-key", key)];
+    app.request(Method::POST, path, &headers, request.to_string()).await
+}
+
+async fn a_key_makes_one_job_of_many_requests(world: Arc<World>) -> Outcome {
+    let Finished { app, pairing, .. } = world.finished().await?;
+    // Long, so that it is still there when it is cancelled.
+    let request = job_request(pairing, 100_000);
+    let all = futures::future::join_all((0..8).map(|_| post(app, "/jobs", "one", &request))).await;
+    let mut ids = std::collections::BTreeSet::new();
+    for answer in all {
+        let answer = answer?;
+        ids.insert(text(&answer.expect(202)?["id"]).to_owned());
+        ensure!(answer.header("location").starts_with("/api/v1/jobs/"), "{:?}", answer.headers);
+    }
+    ensure!(ids.len() == 1, "{ids:?}");
+    let mut other = request.clone();
+    other["seed"] = 7.into();
+    post(app, "/api/v1/jobs", "one", &other).await?.problem(409, "idempotency_key_in_use")?;
+    let second = post(app, "/api/v1/jobs", "two", &other).await?.expect(202)?;
+    ensure!(!ids.contains(text(&second["id"])));
+    for key in ["", " ", &"k".repeat(256)] {
+        post(app, "/jobs", key, &request).await?.problem(400, "malformed_header")?;
+    }
+    for id in ids.iter().map(String::as_str).chain([text(&second["id"])]) {
+        app.post(&format!("/api/v1/jobs/{id}/cancel"), &json!({})).await?.expect(202)?;
+        wait_until(app, "jobs", &json!({ "id": id }), |job| job["state"] == "cancelled").await?;
+    }
+    Ok(())
+}
+
+async fn the_root_serves_jobs_too(world: Arc<World>) -> Outcome {
+    let Finished { app, job, .. } = world.finished().await?;
+    let list = app.request(Method::GET, "/jobs?limit=200", &[("accept", "application/json")], "").await?.expect(200)?;
+    ensure!(list["items"].as_array().is_some_and(|items| items.contains(job)), "{list}");
+    let page = app.request(Method::GET, "/jobs", &[("accept", "text/html,*/*")], "").await?;
+    ensure!(page.header("content-type").starts_with("text/html"), "a browser gets the page");
+    app.get("/jobs?limit=x").await?.problem(400, "malformed_query")?;
+    Ok(())
+}
+
+async fn a_job_is_paused_resumed_saved_sampled_and_cancelled(world: Arc<World>) -> Outcome {
+    let Finished { app, pairing, .. } = world.finished().await?;
+    let mut request = job_request(pairing, 100_000);
+    for name in ["checkpoint_every", "sample_every"] {
+        request[name] = 100_000.into();
+    }
+    request["evaluation"]["every"] = 100_000.into();
+    let job = accept(app, "/api/v1/jobs", &request).await?;
+    let path = format!("/api/v1/jobs/{}", text(&job["id"]));
+    let act = async |action: &str| app.post(&format!("{path}/{action}"), &json!({})).await;
+    let steps = async |what: &str| -> anyhow::Result<Vec<i64>> {
+        let list = app.get(&format!("{path}/{what}")).await?.expect(200)?;
+        Ok(list["items"].as_array().into_iter().flatten().filter_map(|one| one["step"].as_i64()).collect())
+    };
+    let trains = |job: &Value, done: i64| job["stage"] == "train" && job["progress"]["done"].as_i64() >= Some(done);
+    wait_until(app, "jobs", &job, |job| job["state"] == "running" && trains(job, 1)).await?;
+
+    let paused = act("pause").await?;
+    ensure!(["pausing", "paused"].contains(&text(&paused.expect(202)?["state"])) && paused.header("location") == path);
+    let job = wait_until(app, "jobs", &job, |job| job["state"] == "paused").await?;
+    let done = job["progress"]["done"].as_i64().unwrap_or_default();
+    ensure!(steps("checkpoints").await?.last() == Some(&done), "it paused with a checkpoint of its very step");
+    act("pause").await?.problem(409, "illegal_transition")?;
+    act("save").await?.problem(409, "job_not_running")?;
+    act("sample").await?.problem(409, "job_not_running")?;
+
+    ensure!(text(&act("resume").await?.expect(202)?["state"]) == "queued");
+    wait_until(app, "jobs", &job, |job| job["state"] == "running" && trains(job, done + 1)).await?;
+    act("resume").await?.problem(409, "illegal_transition")?;
+    let before = (steps("checkpoints").await?.len(), steps("samples").await?.last().copied());
+    act("save").await?.expect(202)?;
+    act("sample").await?.expect(202)?;
+    let begun = std::time::Instant::now();
+    loop {
+        let after = (steps("checkpoints").await?.len(), steps("samples").await?.last().copied());
+        if after.0 > before.0 && after.1 > before.1 {
+            break;
+        }
+        ensure!(begun.elapsed() < std::time::Duration::from_secs(60), "{before:?} {after:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let cancelled = act("cancel").await?.expect(202)?;
+    ensure!(["cancelling", "cancelled"].contains(&text(&cancelled["state"])), "{cancelled}");
+    wait_until(app, "jobs", &job, |job| job["state"] == "cancelled").await?;
+    act("resume").await?.problem(409, "illegal_transition")?;
+
+    // The events tell the whole story, in order, without a gap.
+    let events = app.get(&format!("{path}/events")).await?.expect(200)?;
+    let events = events["items"].as_array().map_or(&[][..], Vec::as_slice);
+    ensure!(events.iter().enumerate().all(|(place, event)| event["sequence"] == place + 1), "{events:#?}");
+    let states: Vec<&str> =
+        events.iter().filter(|one| one["kind"] == "state").map(|one| text(&one["data"]["to"])).collect();
+    let story = ["queued", "preparing", "running", "pausing", "paused", "queued", "preparing", "running", "cancelling"];
+    let mut rest = states.iter();
+    ensure!(story.iter().all(|state| rest.any(|one| one == state)), "{states:?}");
+    ensure!(states.last() == Some(&"cancelled"), "{states:?}");
+    Ok(())
+}
+
+async fn a_finished_job_takes_no_wishes(world: Arc<World>) -> Outcome {
+    let Finished { app, job, .. } = world.finished().await?;
+    for (action, code) in [
+        ("cancel", "illegal_transition"),
+        ("pause", "illegal_transition"),
+        ("resume", "illegal_transition"),
+        ("save", "job_not_running"),
+        ("sample", "job_not_running"),
+    ] {
+        let path = format!("/api/v1/jobs/{}/{action}", text(&job["id"]));
+        let problem = app.post(&path, &json!({})).await?.problem(409, code)?;
+        ensure!(text(&problem["detail"]).contains("succeeded"), "{problem}");
+    }
+    Ok(())
+}

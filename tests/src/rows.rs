@@ -1,1 +1,0 @@
-//! Rows for tests to look at.
