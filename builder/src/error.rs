@@ -60,6 +60,10 @@ pub enum Error {
         source: serde_json::Error,
     },
 
+    /// A file from outside is not what it should be; the message names the file and the place in it.
+    #[error("{0}")]
+    Format(String),
+
     #[error("the queue: {0}")]
     Queue(String),
 
