@@ -4,6 +4,10 @@
 mod help;
 #[path = "cli/lint.rs"]
 mod lint;
+#[path = "cli/metrics.rs"]
+mod metrics;
+#[path = "cli/score.rs"]
+mod score;
 
 use std::path::PathBuf;
 
