@@ -64,6 +64,10 @@ pub enum Error {
     #[error("{0}")]
     Format(String),
 
+    /// Who answers questions failed; whether the same may succeed later.
+    #[error("the answerer: {message}")]
+    Answerer { message: String, passing: bool },
+
     #[error("the queue: {0}")]
     Queue(String),
 
@@ -119,6 +123,7 @@ impl Error {
             },
             Self::Blob { source, .. } => !matches!(source, object_store::Error::NotFound { .. }),
             Self::Stopped => true,
+            Self::Answerer { passing, .. } => *passing,
             _ => false,
         }
     }

@@ -6,6 +6,8 @@ mod help;
 mod lint;
 #[path = "cli/metrics.rs"]
 mod metrics;
+#[path = "cli/openai.rs"]
+mod openai;
 #[path = "cli/score.rs"]
 mod score;
 

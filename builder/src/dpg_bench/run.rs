@@ -170,12 +170,7 @@ impl Categories {
 /// Why it cannot be told.
 pub fn find_item<'q>(image: &str, questions: &'q QuestionFile, answers: &RecordedAnswers) -> Result<&'q Item, String> {
     let key = item_key(image);
-    let stem = image.rsplit_once('.').map_or(image, |(stem, _)| stem);
-    let by_name = questions.item(key).or_else(|| questions.item(stem)).or_else(|| {
-        // "graph_3.png" is the third picture of "graph".
-        let (head, number) = stem.rsplit_once('_').filter(|_| questions.of_graphs)?;
-        questions.item(head).filter(|_| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
-    });
+    let by_name = questions.item(key).or_else(|| numbered(image, questions));
     let told = answers.item_of(image);
     match (by_name, told.map(|told| (told, questions.item(told)))) {
         (Some(item), Some((told, Some(_)))) if item.item_id != told => {
@@ -185,6 +180,19 @@ pub fn find_item<'q>(image: &str, questions: &'q QuestionFile, answers: &Recorde
         (None, Some((told, None))) => Err(format!("there are no questions of item {told}")),
         (None, None) => Err(format!("there are no questions of item {key}")),
     }
+}
+
+/// "graph_3.png" is the third picture of "graph", and "a.b.png" one of "a.b"; the published script knows no such names.
+fn numbered<'q>(image: &str, questions: &'q QuestionFile) -> Option<&'q Item> {
+    if !questions.of_graphs {
+        return None;
+    }
+    let stem = image.rsplit_once('.').map_or(image, |(stem, _)| stem);
+    questions.item(stem).or_else(|| {
+        let (head, number) = stem.rsplit_once('_')?;
+        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        questions.item(head).filter(|_| is_number)
+    })
 }
 
 /// One image with all that follows from its answers.

@@ -21,9 +21,10 @@ mod folder;
 #[command(after_help = "Examples:
   diptych score --answerer shapes
   diptych score --images pictures --graphs graphs.json --metric dpg --answers answers.jsonl
+  diptych score --images pictures --graphs graphs.json --answerer openai --base-url http://127.0.0.1:8000/v1 --vision-model NAME
   diptych score --images grids --questions dpg_bench.csv --answers answers.jsonl --mode reference --pic-num 4 --json")]
 pub(crate) struct Score {
-    /// Who answers: shapes
+    /// Who answers: shapes (exact, for the synthetic world), openai (any OpenAI-compatible vision endpoint)
     #[arg(long, value_name = "NAME", default_value = "shapes")]
     answerer: String,
     /// Only this generation's candidates

@@ -1,6 +1,6 @@
 //! A folder of pictures, questions and answers in; one line a picture and a summary out. No database.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 use super::super::{Told, Usage, lint, output};
 
 mod ask;
+mod openai;
 
 /// What is a picture, by the end of its name.
 const PICTURES: [&str; 11] = ["bmp", "gif", "jpeg", "jpg", "pgm", "png", "ppm", "tif", "tiff", "webp", "avif"];
@@ -60,6 +61,8 @@ pub(crate) struct Folder {
     /// Write the questions down in DPG-Bench's CSV form, so that others can answer them, and stop
     #[arg(long, value_name = "FILE", requires = "images")]
     write_questions: Option<PathBuf>,
+    #[command(flatten)]
+    openai: openai::OpenAi,
 }
 
 fn masking(word: &str) -> Result<Masking, String> {
@@ -86,28 +89,46 @@ impl Folder {
             return write_questions(path, &questions, graphs.as_deref().unwrap_or_default());
         }
         let images = list_pictures(folder)?;
-        let answers = match &self.answers {
-            Some(path) => read_answers(path)?,
-            None => {
-                let answerer = self.answerer(answerer)?;
-                let num_crops = self.pic_num.unwrap_or(1);
-                ask::everything(folder, &images, &questions, graphs.as_deref(), &*answerer, num_crops, self.resolution)?
-            }
+        let (answers, failures) = match &self.answers {
+            Some(path) => (read_answers(path)?, HashMap::new()),
+            None => self.ask(folder, &images, &questions, graphs.as_deref(), answerer)?,
         };
         if let Some(path) = &self.record {
             write_answers(path, &answers)?;
         }
         let num_crops = self.pic_num.unwrap_or_else(|| answers.max_crop());
-        let outcome = self.score(&images, &questions, graphs.as_deref(), &answers, num_crops);
+        let mut outcome = self.score(&images, &questions, graphs.as_deref(), &answers, num_crops);
+        for image in &mut outcome.images {
+            // Who failed to answer knows better why there is no answer.
+            let reason = image.image.as_ref().and_then(|name| failures.get(name));
+            if let (Err(message), Some(reason)) = (&mut image.score, reason) {
+                message.clone_from(reason);
+            }
+        }
         self.print(&outcome, num_crops, json)?;
         if outcome.score.is_none() { Err(Told.into()) } else { Ok(()) }
     }
 
-    fn answerer(&self, name: &str) -> anyhow::Result<std::sync::Arc<dyn Answerer>> {
-        if name == "shapes" && self.graphs.is_none() {
-            return Err(Usage("`shapes` reads graphs only: give --graphs, or --answers FILE".to_owned()).into());
+    /// Answers of an answerer, and by picture why there is none.
+    fn ask(
+        &self,
+        folder: &Path,
+        images: &[String],
+        questions: &QuestionFile,
+        graphs: Option<&[SceneGraph]>,
+        name: &str,
+    ) -> anyhow::Result<(RecordedAnswers, HashMap<String, String>)> {
+        let num_crops = self.pic_num.unwrap_or(1);
+        let all = |answerer: &dyn Answerer| {
+            ask::everything(folder, images, questions, graphs, answerer, num_crops, self.resolution)
+        };
+        match name {
+            "openai" => self.openai.with(all),
+            "shapes" if graphs.is_none() => {
+                Err(Usage("`shapes` reads graphs only: give --graphs, --answers FILE or --answerer openai".to_owned()).into())
+            }
+            _ => all(&*builder::task::score::answerer(name)?),
         }
-        Ok(builder::task::score::answerer(name)?)
     }
 
     fn score(&self, images: &[String], questions: &QuestionFile, graphs: Option<&[SceneGraph]>, answers: &RecordedAnswers, num_crops: u32) -> Outcome {

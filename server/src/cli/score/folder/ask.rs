@@ -1,5 +1,6 @@
 //! Puts the questions of a folder's pictures to an answerer.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use builder::answer::recorded::{RecordedAnswer, RecordedAnswers};
@@ -26,7 +27,8 @@ struct Prepared<'q> {
     asked: Vec<Asked<'q>>,
 }
 
-/// Asks about every picture that has questions; whoever cannot be read or fails is told about and gets no answers.
+/// Asks about every picture that has questions. By picture, why there are no answers: it cannot be read, or its answerer
+/// failed.
 pub(super) fn everything(
     folder: &Path,
     images: &[String],
@@ -35,8 +37,9 @@ pub(super) fn everything(
     answerer: &dyn Answerer,
     num_crops: u32,
     resolution: Option<u32>,
-) -> anyhow::Result<RecordedAnswers> {
+) -> anyhow::Result<(RecordedAnswers, HashMap<String, String>)> {
     let mut answers = RecordedAnswers::default();
+    let mut failures = HashMap::new();
     let derived: Vec<(SceneGraph, QuestionDag)> =
         graphs.unwrap_or_default().iter().map(|graph| (graph.clone(), derive(graph))).collect();
     let bar = output::bar(images.len() as u64, "asking");
@@ -55,7 +58,7 @@ pub(super) fn everything(
         for (image, one) in chunk.iter().zip(prepared) {
             match one {
                 Ok(one) => ready.push(one),
-                Err(reason) => output::note(&format!("{image}: {reason}")),
+                Err(reason) => drop(failures.insert(image.clone(), reason)),
             }
         }
         let inquiries: Vec<Inquiry<'_>> = ready
@@ -69,13 +72,13 @@ pub(super) fn everything(
         for ((one, crop), outcome) in places.zip(answerer.answer_many(&inquiries)) {
             match outcome {
                 Ok(given) => record(&mut answers, one, crop, num_crops, &given),
-                Err(error) => output::note(&format!("{} (crop {crop}): {}", one.image, builder::task::error_text(&error))),
+                Err(error) => drop(failures.insert(one.image.clone(), builder::task::error_text(&error))),
             }
         }
         bar.inc(chunk.len() as u64);
     }
     bar.finish_and_clear();
-    Ok(answers)
+    Ok((answers, failures))
 }
 
 fn record(answers: &mut RecordedAnswers, one: &Prepared<'_>, crop: u32, num_crops: u32, given: &[Answer]) {
