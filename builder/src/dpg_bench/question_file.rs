@@ -7,6 +7,7 @@ use std::path::Path;
 use csv::{ByteRecord, ReaderBuilder};
 
 use super::Mode;
+use super::run::item_key;
 use crate::question::derive;
 use crate::scene_graph::SceneGraph;
 use crate::{Error, Result};
@@ -77,6 +78,8 @@ pub struct QuestionFile {
     /// Whether the questions follow from graphs, so that one item may have several numbered images.
     pub of_graphs: bool,
     by_id: HashMap<String, usize>,
+    /// By the keys of the graphs' own image names, where one name is one graph's.
+    by_name: HashMap<String, usize>,
 }
 
 impl QuestionFile {
@@ -114,7 +117,11 @@ impl QuestionFile {
 
     /// The questions that follow from graphs; an item is named by its graph's `img_id`.
     pub fn of_graphs<'g>(graphs: impl IntoIterator<Item = &'g SceneGraph>) -> Self {
-        let items = graphs.into_iter().map(|graph| {
+        let mut by_name: HashMap<String, Option<usize>> = HashMap::new();
+        let items = graphs.into_iter().enumerate().map(|(position, graph)| {
+            let name = graph.name.rsplit(['/', '\\']).next().unwrap_or_default();
+            let known = by_name.entry(item_key(name).to_owned()).or_insert(Some(position));
+            *known = known.filter(|&other| other == position);
             let dag = derive(graph);
             let questions = dag.questions().map(|question| FileQuestion {
                 proposition_id: i64::from(question.id),
@@ -125,7 +132,14 @@ impl QuestionFile {
             });
             Item { item_id: graph.img_id.clone(), questions: questions.collect(), fault: None }
         });
-        Self { of_graphs: true, ..Self::of_items(items.collect(), Vec::new()) }
+        let file = Self::of_items(items.collect(), Vec::new());
+        let by_name = by_name.into_iter().filter_map(|(name, position)| Some((name, position?))).collect();
+        Self { of_graphs: true, by_name, ..file }
+    }
+
+    /// The item whose graph names this image as its own.
+    pub fn item_of_image(&self, key: &str) -> Option<&Item> {
+        self.by_name.get(key).map(|&position| &self.items[position])
     }
 
     /// The item of this name.
@@ -173,7 +187,7 @@ impl QuestionFile {
 
     fn of_items(items: Vec<Item>, faults: Vec<RowFault>) -> Self {
         let by_id = items.iter().enumerate().map(|(position, item)| (item.item_id.clone(), position)).collect();
-        Self { items, faults, of_graphs: false, by_id }
+        Self { items, faults, of_graphs: false, by_id, by_name: HashMap::new() }
     }
 }
 

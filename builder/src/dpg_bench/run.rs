@@ -182,13 +182,14 @@ pub fn find_item<'q>(image: &str, questions: &'q QuestionFile, answers: &Recorde
     }
 }
 
-/// "graph_3.png" is the third picture of "graph", and "a.b.png" one of "a.b"; the published script knows no such names.
+/// "graph_3.png" is the third picture of "graph", "a.b.png" one of "a.b", and a graph's `name` is its picture; the published
+/// script knows no such names.
 fn numbered<'q>(image: &str, questions: &'q QuestionFile) -> Option<&'q Item> {
     if !questions.of_graphs {
         return None;
     }
     let stem = image.rsplit_once('.').map_or(image, |(stem, _)| stem);
-    questions.item(stem).or_else(|| {
+    questions.item(stem).or_else(|| questions.item_of_image(item_key(image))).or_else(|| {
         let (head, number) = stem.rsplit_once('_')?;
         let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
         questions.item(head).filter(|_| is_number)
@@ -359,9 +360,11 @@ mod tests {
         let from_file = score(&images, &questions(Mode::Reference), &known, Settings::new(Mode::Reference, 1));
         assert_eq!(from_file.images[0].score, Err("there are no questions of item g_12".to_owned()));
         assert_eq!(from_file.images[1].score, Ok(0.0));
-        let record = serde_json::json!({"img_id": "g", "name": "", "caption_ori": "", "items": [{"item_id": 0, "label": "dog", "attributes": []}], "relations": []});
+        let record = serde_json::json!({"img_id": "g", "name": "images/of_g.jpg", "caption_ori": "", "items": [{"item_id": 0, "label": "dog", "attributes": []}], "relations": []});
         let graph = crate::scene_graph::SceneGraph::from_laion_sg(&record).unwrap();
         let derived = QuestionFile::of_graphs([&graph]);
+        assert_eq!(find_item("of_g.png", &derived, &known).unwrap().item_id, "g");
+        assert!(find_item("of_x.png", &derived, &known).is_err());
         assert_eq!(score(&images, &derived, &known, Settings::new(Mode::Reference, 1)).images[0].score, Ok(1.0));
     }
 }
