@@ -1,10 +1,13 @@
 //! Who answers the questions about an image.
 
+pub mod openai;
+pub mod recorded;
 pub mod shapes;
 
 use crate::question::QuestionDag;
 use crate::scene_graph::SceneGraph;
 use image::RgbImage;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// Yes, no, or an honest refusal.
@@ -54,6 +57,26 @@ impl Answer {
     }
 }
 
+/// A question as it is put to one who has no graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// Its number; comes back in the answer.
+    pub id: u32,
+    /// "Is the bus red?"
+    pub text: &'a str,
+}
+
+/// One image and what is asked about it.
+#[derive(Clone, Copy)]
+pub struct Inquiry<'a> {
+    /// The pixels.
+    pub image: &'a RgbImage,
+    /// The questions, in order.
+    pub questions: &'a [Asked<'a>],
+    /// Where the questions come from, if they come from a graph; their numbers are then those of `questions`.
+    pub graph: Option<(&'a SceneGraph, &'a QuestionDag)>,
+}
+
 /// Something that looks at an image and answers.
 pub trait Answerer: Send + Sync {
     /// Its name in the store, the API and on the command line.
@@ -62,9 +85,33 @@ pub trait Answerer: Send + Sync {
     /// Changes whenever the same image might be answered otherwise.
     fn version(&self) -> &str;
 
-    /// One answer a question, in the questions' order.
+    /// One answer a question, in the questions' order. Who needs a graph for it refuses them all.
     ///
     /// # Errors
     /// The answerer itself failed; what it does not know is an answer ([`AnswerValue::CannotAnswer`]).
-    fn answer(&self, image: &RgbImage, graph: &SceneGraph, questions: &QuestionDag) -> crate::Result<Vec<Answer>>;
+    fn ask(&self, image: &RgbImage, questions: &[Asked<'_>]) -> crate::Result<Vec<Answer>> {
+        let _ = image;
+        Ok(questions.iter().map(|question| Answer::refusal(question.id)).collect())
+    }
+
+    /// As [`Self::ask`], with the graph that the questions follow from.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    fn answer(&self, image: &RgbImage, graph: &SceneGraph, questions: &QuestionDag) -> crate::Result<Vec<Answer>> {
+        let _ = graph;
+        let asked: Vec<Asked<'_>> =
+            questions.questions().map(|question| Asked { id: question.id, text: &question.text }).collect();
+        self.ask(image, &asked)
+    }
+
+    /// Many images at once, each with its own outcome, in their order. One that waits for a network overrides it to keep
+    /// more of them under way than there are threads.
+    fn answer_many(&self, inquiries: &[Inquiry<'_>]) -> Vec<crate::Result<Vec<Answer>>> {
+        let one = |inquiry: &Inquiry<'_>| match inquiry.graph {
+            Some((graph, questions)) => self.answer(inquiry.image, graph, questions),
+            None => self.ask(inquiry.image, inquiry.questions),
+        };
+        inquiries.par_iter().map(one).collect()
+    }
 }

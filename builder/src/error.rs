@@ -60,6 +60,14 @@ pub enum Error {
         source: serde_json::Error,
     },
 
+    /// A file from outside is not what it should be; the message names the file and the place in it.
+    #[error("{0}")]
+    Format(String),
+
+    /// Who answers questions failed; whether the same may succeed later.
+    #[error("the answerer: {message}")]
+    Answerer { message: String, passing: bool },
+
     #[error("the queue: {0}")]
     Queue(String),
 
@@ -115,6 +123,7 @@ impl Error {
             },
             Self::Blob { source, .. } => !matches!(source, object_store::Error::NotFound { .. }),
             Self::Stopped => true,
+            Self::Answerer { passing, .. } => *passing,
             _ => false,
         }
     }

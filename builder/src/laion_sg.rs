@@ -353,6 +353,7 @@ impl<'a> Records<'a> {
             faults.push(Fault::new(Code::DuplicateImgId, "/img_id", message, "name the records of a file differently"));
             return self.reject_record(bytes, faults);
         }
+        faults.extend(lint::content::check(&graph));
         let record = self.next_record;
         self.next_record += 1;
         let findings = faults.into_iter().map(|fault| fault.at(&self.file, Some(record))).collect();

@@ -1,7 +1,9 @@
 //! What can be wrong with a LAION-SG record, and where: every finding has a code, a JSON pointer and a way out.
 //!
 //! Codes with `E_` reject the record, codes with `W_` let it pass. File faults (syntax, encoding) are
-//! found by [`crate::laion_sg`]; this module looks at one well-formed record.
+//! found by [`crate::laion_sg`]; this module looks at one well-formed record, and [`content`] at what its graph says.
+
+pub mod content;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -33,10 +35,10 @@ impl Severity {
 }
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident => $name:literal),+ $(,)?) => {
+    ($($(#[doc = $doc:literal])+ $variant:ident => $name:literal),+ $(,)?) => {
         /// What was found.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        pub enum Code { $($(#[$doc])* #[serde(rename = $name)] $variant),+ }
+        pub enum Code { $($(#[doc = $doc])+ #[serde(rename = $name)] $variant),+ }
 
         impl Code {
             /// Every code.
@@ -45,6 +47,11 @@ macro_rules! codes {
             /// The name used in files, the store and the API.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $name),+ }
+            }
+
+            /// What it means, in a sentence.
+            pub fn description(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+).trim()),+ }
             }
         }
     };
@@ -111,6 +118,18 @@ codes! {
     UntrimmedLabel => "W_UNTRIMMED_LABEL",
     /// Label above 256 characters.
     LongLabel => "W_LONG_LABEL",
+    /// One order is said both ways: a left of b, b left of a.
+    Contradiction => "W_CONTRADICTION",
+    /// Two opposite relations of one pair: a left of b, a right of b. A note.
+    OppositeRelations => "W_OPPOSITE_RELATIONS",
+    /// An item in no relation, in a graph that has relations. A note.
+    IsolatedItem => "W_ISOLATED_ITEM",
+    /// The question that follows was asked before in the same words.
+    DuplicateQuestion => "W_DUP_QUESTION",
+    /// Words that no answerer can judge.
+    Unanswerable => "W_UNANSWERABLE",
+    /// More tokens than a text encoder reads.
+    PromptTooLong => "W_PROMPT_TOO_LONG",
 }
 
 impl Code {

@@ -1,6 +1,7 @@
 //! From answers to scores.
 
 pub mod dpg;
+pub mod recorded;
 pub mod t2i_compbench;
 
 use crate::answer::{Answer, AnswerValue};

@@ -13,6 +13,7 @@ mod export;
 mod generate;
 mod ingest;
 mod lint;
+mod metrics;
 mod migrate;
 mod openapi;
 mod output;
@@ -69,6 +70,7 @@ enum Command {
     Lint(lint::Lint),
     Generate(generate::Generate),
     Score(score::Score),
+    Metrics(metrics::Metrics),
     Pair(pair::Pair),
     Train(train::Train),
     Evaluate(evaluate::Evaluate),
@@ -127,6 +129,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Lint(command) => command.run(&global),
         Command::Generate(command) => command.run(&global),
         Command::Score(command) => command.run(&global),
+        Command::Metrics(command) => command.run(&global),
         Command::Pair(command) => command.run(&global),
         Command::Train(command) => command.run(&global),
         Command::Evaluate(command) => command.run(&global),

@@ -6,6 +6,9 @@ mod demo;
 mod help;
 mod ingest;
 mod lint;
+mod metrics;
+mod openai;
+mod score;
 mod service;
 
 use std::path::PathBuf;

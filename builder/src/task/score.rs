@@ -14,8 +14,9 @@ use uuid::Uuid;
 
 use super::queue::{self, Task};
 use super::{TaskContext, error_json, get_blobs, on_thread, sampling};
+use crate::answer::openai::{OpenAiAnswerer, OpenAiSettings};
 use crate::answer::shapes::ShapesAnswerer;
-use crate::answer::{Answer, Answerer};
+use crate::answer::{Answer, Answerer, Inquiry};
 use crate::question::{QuestionDag, derive};
 use crate::scene_graph::SceneGraph;
 use crate::score::score_card;
@@ -33,6 +34,7 @@ const CHUNK: i64 = 512;
 pub fn answerer(name: &str) -> Result<Arc<dyn Answerer>> {
     match name {
         "shapes" => Ok(Arc::new(ShapesAnswerer::default())),
+        "openai" => Ok(Arc::new(OpenAiAnswerer::new(OpenAiSettings::from_environment()?)?)),
         _ => Err(Error::not_found("scorer", name)),
     }
 }
@@ -101,13 +103,18 @@ pub async fn run(context: &TaskContext, id: Uuid) -> Result<()> {
         let Some(last) = chunk.last() else { break };
         after = Some((last.graph_id, last.id));
         done += chunk.len() as i64;
-        let rows = score_chunk(context, &answerer, chunk).await?;
+        let (rows, failed) = score_chunk(context, &answerer, chunk).await?;
+        done -= failed.len() as i64;
         let mut transaction = context.pool.begin().await?;
         question::insert_many(&mut transaction, &rows.questions).await?;
         answer::upsert_many(&mut transaction, &rows.answers).await?;
         card::upsert_many(&mut transaction, &rows.cards).await?;
         score_run::set_progress(&mut transaction, id, done, total).await?;
         transaction.commit().await?;
+        // What could not be asked has no score card, and is asked again when the run goes on; what was answered stands.
+        if let Some(error) = failed.into_iter().next() {
+            return Err(error);
+        }
     }
     score_run::update_state(&mut connection, id, UNFINISHED, TaskState::Succeeded).await?;
     Ok(())
@@ -137,7 +144,8 @@ impl Rows {
     }
 }
 
-async fn score_chunk(context: &TaskContext, answerer: &Arc<dyn Answerer>, chunk: Vec<Unscored>) -> Result<Rows> {
+/// The rows of those that were answered about, and why the others were not.
+async fn score_chunk(context: &TaskContext, answerer: &Arc<dyn Answerer>, chunk: Vec<Unscored>) -> Result<(Rows, Vec<Error>)> {
     let mut ids: Vec<Uuid> = chunk.iter().map(|one| one.graph_id).collect();
     ids.dedup(); // they come ordered by graph
     let graphs = graph::scene_graphs(&mut *context.pool.acquire().await?, &ids).await?;
@@ -151,19 +159,28 @@ async fn score_chunk(context: &TaskContext, answerer: &Arc<dyn Answerer>, chunk:
                 (one.id, (one.graph, questions))
             })
             .collect();
-        let questions = asked.iter().flat_map(|(id, (_, questions))| question_rows(*id, questions)).collect();
-        chunk
-            .par_iter()
-            .zip(files)
-            .map(|(one, file)| {
-                let (graph, questions) =
-                    asked.get(&one.graph_id).ok_or_else(|| Error::not_found("graph", one.graph_id))?;
-                let image = sampling::decode_image(&file)?;
-                let judged = judge(&*answerer, graph, questions, &image)?;
-                Ok(candidate_rows(one.id, &*answerer, &judged))
-            })
-            .try_reduce(Rows::default, |one, other| Ok(one.add(other)))
-            .map(|rows| rows.add(Rows { questions, ..Rows::default() }))
+        let images: Vec<RgbImage> =
+            files.par_iter().map(|file| sampling::decode_image(file)).collect::<Result<Vec<_>>>()?;
+        let mut inquiries = Vec::with_capacity(chunk.len());
+        for (one, image) in chunk.iter().zip(&images) {
+            let (graph, questions) =
+                asked.get(&one.graph_id).ok_or_else(|| Error::not_found("graph", one.graph_id))?;
+            inquiries.push(Inquiry { image, questions: &[], graph: Some((graph, questions)) });
+        }
+        let mut rows = Rows::default();
+        rows.questions = asked.iter().flat_map(|(id, (_, questions))| question_rows(*id, questions)).collect();
+        let mut failed = Vec::new();
+        for ((one, inquiry), outcome) in chunk.iter().zip(&inquiries).zip(answerer.answer_many(&inquiries)) {
+            match (outcome, inquiry.graph) {
+                (Ok(answers), Some((_, questions))) => {
+                    let card = score_card(questions, &answers);
+                    rows = rows.add(candidate_rows(one.id, &*answerer, &Judged { answers, card }));
+                }
+                (Ok(_), None) => {}
+                (Err(error), _) => failed.push(error),
+            }
+        }
+        Ok((rows, failed))
     })
     .await
 }

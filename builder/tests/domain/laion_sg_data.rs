@@ -2,7 +2,7 @@
 
 use crate::{data, json};
 use builder::laion_sg::{self, Record};
-use builder::lint::{Finding, Severity};
+use builder::lint::{Code, Finding, Severity};
 use builder::scene_graph::SceneGraph;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -169,7 +169,10 @@ fn a_graph_of_ten_thousand_items() {
     let label = |i: usize| graph.object(i).unwrap().label.as_str();
     let degrees: Vec<usize> = (0..graph.num_objects()).map(|i| graph.degree(i)).collect();
     let distinct: HashSet<_> = graph.relations().map(|(s, r, o)| (s, &r.predicate, o)).collect();
-    assert_eq!(findings.len(), 20_000 - distinct.len());
+    // Random relations run in circles too, which is told once an order.
+    let twice = findings.iter().filter(|finding| finding.code == Code::DuplicateTriple).count();
+    assert_eq!(twice, 20_000 - distinct.len());
+    assert!(findings.iter().all(|finding| matches!(finding.code, Code::DuplicateTriple | Code::Contradiction)));
     let found = json!({
         "isolated_items": graph.isolated().count(),
         "distinct_id_triples": distinct.len(),

@@ -4,6 +4,8 @@
 mod dpg_bench_data;
 mod graph_properties;
 mod laion_sg_data;
+mod metric_data;
+mod metric_parity;
 mod pair_properties;
 mod shapes_answers;
 

@@ -1,4 +1,4 @@
-//! `diptych score`: answers and score cards of candidates.
+//! `diptych score`: answers and score cards, of candidates in the store or of a folder of pictures without one.
 
 use builder::store::score_run::{self, ScoreRun};
 use builder::store::state::TaskState;
@@ -10,23 +10,38 @@ use super::wait::{self, Look};
 use super::{Global, output, session};
 use crate::api::score_runs::ScoreRunResponse;
 
-/// Ask the graphs' questions about their candidates and compute the scores
+mod folder;
+
+/// Ask questions about pictures and compute the scores
+///
+/// With --images: the pictures of a folder, without a database. The questions are those of a DPG-Bench CSV file or follow
+/// from scene graphs; the answers are read from a file or asked of --answerer. Without --images: the candidates in the
+/// store.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:  diptych score --answerer shapes")]
+#[command(after_help = "Examples:
+  diptych score --answerer shapes
+  diptych score --images pictures --graphs graphs.json --metric dpg --answers answers.jsonl
+  diptych score --images pictures --graphs graphs.json --answerer openai --base-url http://127.0.0.1:8000/v1 --vision-model NAME
+  diptych score --images grids --questions dpg_bench.csv --answers answers.jsonl --mode reference --pic-num 4 --json")]
 pub(crate) struct Score {
-    /// Who answers
+    /// Who answers: shapes (exact, for the synthetic world), openai (any OpenAI-compatible vision endpoint)
     #[arg(long, value_name = "NAME", default_value = "shapes")]
     answerer: String,
     /// Only this generation's candidates
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", conflicts_with = "images")]
     generation: Option<Uuid>,
     /// Only put it into the queue
-    #[arg(long)]
+    #[arg(long, conflicts_with = "images")]
     detach: bool,
+    #[command(flatten)]
+    folder: folder::Folder,
 }
 
 impl Score {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
+        if let Some(images) = &self.folder.images {
+            return self.folder.run(images, &self.answerer, global.json);
+        }
         let row = session::with(global, async |session| {
             let context = session.context.clone();
             let id = score::create(&context, &self.answerer, self.generation).await?;
