@@ -69,6 +69,20 @@ pub fn adapters_from_any(tensors: TensorMap, header: &Header, base: &TensorMap) 
     Ok(adapters)
 }
 
+/// The present name of a tensor that older versions of diffusers saved under another: the attention of the VAE, as in
+/// every published folder of SD1.5.
+pub fn current_name(name: &str) -> String {
+    const RENAMED: [(&str, &str); 4] = [("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0")];
+    for (old, new) in RENAMED {
+        for kind in ["weight", "bias"] {
+            if let Some(block) = name.strip_suffix(&format!(".mid_block.attentions.0.{old}.{kind}")) {
+                return format!("{block}.mid_block.attentions.0.{new}.{kind}");
+            }
+        }
+    }
+    name.to_owned()
+}
+
 /// Whether these are adapters rather than whole weights, in whichever style.
 pub fn are_adapters(tensors: &TensorMap) -> bool {
     tensors.keys().any(|name| name.contains("lora"))

@@ -8,6 +8,7 @@
 
 mod ddim;
 mod ddim_inverse;
+mod euler;
 
 use std::path::Path;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use ddim::DdimStep;
 pub use ddim_inverse::{DdimInverseStep, InverseLabel};
+pub use euler::{EulerStep, EulerSteps};
 
 use crate::{Error, Result};
 
@@ -150,6 +152,32 @@ impl NoiseSchedule {
         if config.thresholding {
             return refuse("thresholding", "is not implemented; must be false".to_owned());
         }
+        // Of PNDM, Euler, DDPM and their like; they steer samplers that are not these.
+        let free = [
+            "skip_prk_steps",
+            "sample_max_value",
+            "clip_sample_range",
+            "dynamic_thresholding_ratio",
+            "interpolation_type",
+            "use_karras_sigmas",
+            "use_exponential_sigmas",
+            "use_beta_sigmas",
+            "sigma_min",
+            "sigma_max",
+            "timestep_type",
+            "final_sigmas_type",
+            "variance_type",
+            "solver_order",
+            "solver_type",
+            "algorithm_type",
+            "lower_order_final",
+            "euler_at_final",
+            "lambda_min_clipped",
+            "use_lu_lambdas",
+            "use_flow_sigmas",
+            "flow_shift",
+        ];
+        crate::config::check_other("scheduler_config.json", &config.other, &[], &free)?;
         let count = config.num_train_timesteps;
         if count == 0 {
             return refuse("num_train_timesteps", "must be at least 1".to_owned());

@@ -14,6 +14,7 @@ mod generate;
 mod ingest;
 mod lint;
 mod migrate;
+mod model;
 mod openapi;
 mod output;
 mod pair;
@@ -74,6 +75,7 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     Export(export::Export),
     Pretrain(pretrain::Pretrain),
+    Model(model::Model),
     #[command(name = "openapi")]
     OpenApi(openapi::OpenApi),
 }
@@ -132,6 +134,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Evaluate(command) => command.run(&global),
         Command::Export(command) => command.run(&global),
         Command::Pretrain(command) => command.run(&global),
+        Command::Model(command) => command.run(&global),
         Command::OpenApi(command) => command.run(),
     }
 }
