@@ -62,14 +62,15 @@ impl NoiseSchedule {
     pub fn euler_steps(&self, num_inference_steps: usize) -> Result<EulerSteps> {
         let last_is_zero = self.check_euler()?;
         let train = self.num_train_timesteps();
-        let timesteps: Vec<f64> = match self.config().timestep_spacing {
+        let spacing = self.config().timestep_spacing.unwrap_or(TimestepSpacing::Linspace);
+        let timesteps: Vec<f64> = match spacing {
             // Not rounded, other than DDIM's.
             TimestepSpacing::Linspace if num_inference_steps > 0 && num_inference_steps <= train => {
                 let mut timesteps = super::linspace(0., (train - 1) as f64, num_inference_steps);
                 timesteps.reverse();
                 timesteps
             }
-            _ => self.timesteps(num_inference_steps)?.into_iter().map(|t| t as f64).collect(),
+            spacing => self.spaced_timesteps(num_inference_steps, spacing)?.into_iter().map(|t| t as f64).collect(),
         };
         let sigmas: Vec<f64> = self.alphas_cumprod.iter().map(|&alpha| sigma(alpha)).collect();
         let at = |timestep: f64| -> Result<f64> {
@@ -96,7 +97,7 @@ impl NoiseSchedule {
                 EulerStep { timestep, sigma, next_sigma, sample_weight, output_weight }
             })
             .collect();
-        let initial_sigma = match self.config().timestep_spacing {
+        let initial_sigma = match spacing {
             TimestepSpacing::Leading => (largest * largest + 1.).sqrt(),
             TimestepSpacing::Linspace | TimestepSpacing::Trailing => largest,
         };
@@ -136,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_step_is_ddims_in_another_scale() {
-        let config = SchedulerConfig { timestep_spacing: TimestepSpacing::Trailing, ..SchedulerConfig::stable_diffusion() };
+        let config = SchedulerConfig { timestep_spacing: Some(TimestepSpacing::Trailing), ..SchedulerConfig::stable_diffusion() };
         let schedule = NoiseSchedule::new(config).unwrap();
         let euler = schedule.euler_steps(10).unwrap();
         let ddim = schedule.ddim_steps(10, 0.).unwrap();
