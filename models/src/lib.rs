@@ -20,6 +20,7 @@ mod resnet;
 pub mod run;
 pub mod scene_graph_encoder;
 pub mod scheduler;
+pub mod single_file;
 pub mod text_conditioning;
 pub mod threads;
 pub mod tokenizer;

@@ -1,4 +1,5 @@
-//! A model folder in diffusers layout: each network by its name, loaded only when it is asked for.
+//! A model folder in diffusers layout, or a single-file checkpoint: each network by its name, loaded only when it is
+//! asked for.
 
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::clip::{ClipTextConfig, ClipTextModel, ClipTextModelWithProjection, ClipTextOutput};
 use crate::scene_graph_encoder::{SceneGraphEncoder, SceneGraphEncoderConfig};
 use crate::scheduler::NoiseSchedule;
+use crate::single_file::SingleFile;
 use crate::text_conditioning::{TextEncoders, TextStack};
 use crate::tokenizer::Tokenizer;
 use crate::unet::{UNet2DConditionConfig, UNet2DConditionModel};
@@ -16,10 +18,11 @@ use crate::vae::{AutoencoderKL, AutoencoderKLConfig};
 use crate::weights::{Layout, TensorMap, WeightFiles, read_json};
 use crate::{Error, Result};
 
-/// A folder; opening it reads nothing.
+/// A folder, of which opening reads nothing, or a file, of which it reads the header.
 #[derive(Clone, Debug)]
 pub struct ModelFolder {
     path: PathBuf,
+    single: Option<SingleFile>,
 }
 
 /// Which of the text encoders.
@@ -81,41 +84,55 @@ impl TextEncoder {
 
 impl ModelFolder {
     /// # Errors
-    /// There is no such folder.
+    /// There is no such folder, or the file is not a checkpoint.
     pub fn open(path: &Path) -> Result<Self> {
         if path.is_dir() {
-            return Ok(Self { path: path.to_owned() });
+            return Ok(Self { path: path.to_owned(), single: None });
+        }
+        if path.is_file() {
+            return Ok(Self { path: path.to_owned(), single: Some(SingleFile::open(path)?) });
         }
         let message = format!("{}: is not a model folder", path.display());
         Err(Error::Io(std::io::Error::new(std::io::ErrorKind::NotFound, message)))
     }
 
-    /// The folder.
+    /// The folder or file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether the folder holds a network of this name.
+    /// Whether there is a network of this name.
     pub fn has(&self, name: &str) -> bool {
-        self.path.join(name).join("config.json").exists()
+        match &self.single {
+            Some(file) => file.holds(name),
+            None => self.path.join(name).join("config.json").exists(),
+        }
     }
 
-    /// The network's folder and its configuration.
-    fn config<C: DeserializeOwned>(&self, name: &str) -> Result<(PathBuf, C)> {
-        let dir = self.path.join(name);
-        let config = read_json(&dir.join("config.json"))?;
-        Ok((dir, config))
+    /// The configuration of a network: from its folder, or by `infer` from the file's shapes.
+    fn config<C: DeserializeOwned>(&self, name: &str, infer: impl FnOnce(&SingleFile) -> Result<C>) -> Result<C> {
+        match &self.single {
+            Some(file) => infer(file),
+            None => read_json(&self.path.join(name).join("config.json")),
+        }
     }
 
-    fn load<C: DeserializeOwned, N>(
+    fn weights(&self, name: &str) -> Result<WeightFiles> {
+        match &self.single {
+            Some(file) => file.weights(name),
+            None => WeightFiles::open(&self.path.join(name)),
+        }
+    }
+
+    fn load<C, N>(
         &self,
         name: &str,
-        dtype: DType,
-        device: &Device,
+        config: &C,
+        (dtype, device): (DType, &Device),
         build: impl Fn(&VarBuilder, &C) -> Result<N>,
     ) -> Result<(N, TensorMap)> {
-        let (dir, config) = self.config::<C>(name)?;
-        WeightFiles::open(&dir)?.load(dtype, device, |vb| build(&vb, &config)).map_err(|error| at(&dir, error))
+        let dir = self.path.join(name);
+        self.weights(name)?.load(dtype, device, |vb| build(&vb, config)).map_err(|error| at(&dir, error))
     }
 
     /// Names and shapes that the configuration of a network asks for, and its open weight files.
@@ -123,35 +140,27 @@ impl ModelFolder {
     /// # Errors
     /// A file is missing or broken, or the configuration is not one that is implemented.
     pub fn layout(&self, name: &str) -> Result<(Layout, WeightFiles)> {
-        let dir = self.path.join(name);
-        let files = WeightFiles::open(&dir)?;
+        let files = self.weights(name)?;
         let layout = match name {
             "unet" => {
-                let (_, config) = self.config(name)?;
+                let config = self.unet_config()?;
                 files.layout(|vb| UNet2DConditionModel::load(&vb, &config).map(drop))
             }
             "vae" => {
-                let (_, config) = self.config(name)?;
+                let config = self.vae_config()?;
                 files.layout(|vb| AutoencoderKL::load(&vb, &config).map(drop))
             }
             "scene_graph_encoder" => {
-                let (_, config) = self.config(name)?;
+                let config = self.scene_graph_config()?;
                 files.layout(|vb| SceneGraphEncoder::load(&vb, &config).map(drop))
             }
             _ => {
-                let (_, config) = self.config(name)?;
+                let which = if name == Which::First.encoder() { Which::First } else { Which::Second };
+                let config = self.text_config(which)?;
                 files.layout(|vb| TextEncoder::load(&vb, &config).map(drop))
             }
         };
-        Ok((layout.map_err(|error| at(&dir, error))?, files))
-    }
-
-    /// The noise predictor, and its parameters by name.
-    ///
-    /// # Errors
-    /// A file is missing or broken, or configuration and weights do not belong together.
-    pub fn unet(&self, dtype: DType, device: &Device) -> Result<(UNet2DConditionModel, TensorMap)> {
-        self.load("unet", dtype, device, UNet2DConditionModel::load)
+        Ok((layout.map_err(|error| at(&self.path.join(name), error))?, files))
     }
 
     /// The configuration of the noise predictor.
@@ -159,7 +168,7 @@ impl ModelFolder {
     /// # Errors
     /// The file is missing or malformed.
     pub fn unet_config(&self) -> Result<UNet2DConditionConfig> {
-        Ok(self.config("unet")?.1)
+        self.config("unet", SingleFile::unet_config)
     }
 
     /// The configuration of the autoencoder.
@@ -167,7 +176,28 @@ impl ModelFolder {
     /// # Errors
     /// The file is missing or malformed.
     pub fn vae_config(&self) -> Result<AutoencoderKLConfig> {
-        Ok(self.config("vae")?.1)
+        self.config("vae", SingleFile::vae_config)
+    }
+
+    /// The configuration of a text encoder.
+    ///
+    /// # Errors
+    /// The file is missing or malformed.
+    pub fn text_config(&self, which: Which) -> Result<ClipTextConfig> {
+        self.config(which.encoder(), |file| file.text_config(which == Which::Second))
+    }
+
+    fn scene_graph_config(&self) -> Result<SceneGraphEncoderConfig> {
+        let name = "scene_graph_encoder";
+        self.config(name, |file| file.weights(name).map(|_| SceneGraphEncoderConfig::default()))
+    }
+
+    /// The noise predictor, and its parameters by name.
+    ///
+    /// # Errors
+    /// A file is missing or broken, or configuration and weights do not belong together.
+    pub fn unet(&self, dtype: DType, device: &Device) -> Result<(UNet2DConditionModel, TensorMap)> {
+        self.load("unet", &self.unet_config()?, (dtype, device), UNet2DConditionModel::load)
     }
 
     /// The autoencoder, and its parameters by name.
@@ -175,7 +205,7 @@ impl ModelFolder {
     /// # Errors
     /// As [`Self::unet`].
     pub fn vae(&self, dtype: DType, device: &Device) -> Result<(AutoencoderKL, TensorMap)> {
-        self.load("vae", dtype, device, AutoencoderKL::load)
+        self.load("vae", &self.vae_config()?, (dtype, device), AutoencoderKL::load)
     }
 
     /// A text encoder, and its parameters by name.
@@ -183,7 +213,7 @@ impl ModelFolder {
     /// # Errors
     /// As [`Self::unet`].
     pub fn text_encoder(&self, which: Which, dtype: DType, device: &Device) -> Result<(TextEncoder, TensorMap)> {
-        self.load(which.encoder(), dtype, device, TextEncoder::load)
+        self.load(which.encoder(), &self.text_config(which)?, (dtype, device), TextEncoder::load)
     }
 
     /// The text encoders that the conditioning is made with, and their parameters by the names of their folders.
@@ -192,13 +222,14 @@ impl ModelFolder {
     /// As [`Self::unet`]; a first encoder with a projection, or a second without.
     pub fn text_stack(&self, dtype: DType, device: &Device) -> Result<(TextStack, Vec<(&'static str, TensorMap)>)> {
         let name = Which::First.encoder();
-        let (first, weights) = self.load(name, dtype, device, ClipTextModel::load)?;
+        let (first, weights) = self.load(name, &self.text_config(Which::First)?, (dtype, device), ClipTextModel::load)?;
         let mut all = vec![(name, weights)];
         let name = Which::Second.encoder();
         if !self.has(name) {
             return Ok((TextStack::One(first), all));
         }
-        let (second, weights) = self.load(name, dtype, device, ClipTextModelWithProjection::load)?;
+        let config = self.text_config(Which::Second)?;
+        let (second, weights) = self.load(name, &config, (dtype, device), ClipTextModelWithProjection::load)?;
         all.push((name, weights));
         Ok((TextStack::Two(TextEncoders { first, second }), all))
     }
@@ -208,9 +239,7 @@ impl ModelFolder {
     /// # Errors
     /// As [`Self::unet`].
     pub fn scene_graph_encoder(&self, dtype: DType, device: &Device) -> Result<(SceneGraphEncoder, TensorMap)> {
-        self.load("scene_graph_encoder", dtype, device, |vb, config: &SceneGraphEncoderConfig| {
-            SceneGraphEncoder::load(vb, config)
-        })
+        self.load("scene_graph_encoder", &self.scene_graph_config()?, (dtype, device), SceneGraphEncoder::load)
     }
 
     /// A tokenizer.
@@ -218,6 +247,9 @@ impl ModelFolder {
     /// # Errors
     /// A file is missing or malformed.
     pub fn tokenizer(&self, which: Which) -> Result<Tokenizer> {
+        if self.single.is_some() {
+            return Err(Error::Tokenizer(format!("{}: a single-file checkpoint holds none", self.path.display())));
+        }
         Tokenizer::load(&self.path.join(which.tokenizer()))
     }
 
@@ -226,7 +258,10 @@ impl ModelFolder {
     /// # Errors
     /// The file is missing or malformed, or holds a value that is not implemented.
     pub fn schedule(&self) -> Result<NoiseSchedule> {
-        NoiseSchedule::load(&self.path.join("scheduler"))
+        match &self.single {
+            Some(file) => file.schedule(),
+            None => NoiseSchedule::load(&self.path.join("scheduler")),
+        }
     }
 }
 

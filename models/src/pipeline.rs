@@ -3,6 +3,7 @@
 //! b batch · c latent channels · h, w latent height, width · H, W picture height, width · d conditioning width ·
 //! p pooled width · T inference steps
 
+use crate::checkpoint_keys;
 use crate::model_folder::{ModelFolder, Which};
 use crate::scene_graph_encoder::{GraphFeatures, GraphText, GraphTokens, SceneGraphEncoder};
 use crate::scheduler::{InverseLabel, NoiseSchedule, guide};
@@ -11,7 +12,7 @@ use crate::tokenizer::Tokenizer;
 use crate::trainer::data_parallel;
 use crate::unet::{AddedConditioning, UNet2DConditionModel};
 use crate::vae::AutoencoderKL;
-use crate::weights::{TensorMap, content_hash, load_strictly, read_file};
+use crate::weights::{SafetensorsFile, TensorMap, content_hash, load_strictly, read_file};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use rand::SeedableRng;
@@ -212,9 +213,17 @@ impl Pipeline {
         Self { scene_graph_encoder: encoder.map(Arc::new), ..self.clone() }
     }
 
-    /// The same pipeline with trained UNet weights: a file that holds all parameters, or LoRA adapters for some.
+    /// The same pipeline with trained UNet weights: a file that holds all parameters, or LoRA adapters for some, in the
+    /// style of diffusers, PEFT or kohya.
+    ///
+    /// # Errors
+    /// The file is broken, or a tensor of it belongs to no layer of this network.
     pub fn with_unet(&self, weights: &Path) -> Result<Self> {
-        let trained = read_file(weights, DType::F32, &self.device)?;
+        let header = SafetensorsFile::open(weights)?.metadata().clone();
+        let mut trained = read_file(weights, DType::F32, &self.device)?;
+        if checkpoint_keys::are_adapters(&trained) {
+            trained = checkpoint_keys::adapters_from_any(trained, &header, &self.unet_weights)?;
+        }
         let mut all = if trained.contains_key("conv_in.weight") { TensorMap::new() } else { (*self.unet_weights).clone() };
         all.extend(trained);
         let unet = load_strictly(&all, weights, &self.device, |vb| UNet2DConditionModel::load(&vb, self.unet.config()))?;

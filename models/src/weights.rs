@@ -3,6 +3,7 @@
 mod folder;
 mod safetensors_file;
 
+pub(crate) use folder::Place;
 pub use folder::{Layout, WeightFiles, layout};
 pub use safetensors_file::{Entry, SafetensorsFile};
 

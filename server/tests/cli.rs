@@ -4,6 +4,8 @@
 mod help;
 #[path = "cli/lint.rs"]
 mod lint;
+#[path = "cli/model.rs"]
+mod model;
 
 use std::path::PathBuf;
 

@@ -8,7 +8,7 @@ use crate::model_folder::{ModelFolder, Which};
 use crate::scene_graph_encoder::{GraphFeatures, GraphText, GraphTokens};
 use crate::scheduler::{InverseLabel, guide};
 use crate::unet::{AddedConditioning, UNet2DConditionConfig, UNet2DConditionModel};
-use crate::weights::{TensorMap, VarMap, load_strictly, read_json};
+use crate::weights::{TensorMap, VarMap, load_strictly};
 use crate::{Error, Result};
 
 const BATCH: Size = Size::Any("b");
@@ -139,8 +139,7 @@ pub(super) fn vae_decode(folder: &ModelFolder, inputs: &Checked) -> Result<Prepa
 }
 
 pub(super) fn text_encoder(folder: &ModelFolder, inputs: &Checked, which: Which) -> Result<Prepared> {
-    let path = folder.path().join(which.encoder()).join("config.json");
-    let config: crate::clip::ClipTextConfig = read_json(&path)?;
+    let config = folder.text_config(which)?;
     let ids = inputs.whole("input_ids", &[BATCH, Size::Any("n")])?;
     let (_, n) = ids.dims2()?;
     if n > config.max_position_embeddings {

@@ -8,9 +8,10 @@ use candle_core::{DType, Device, Shape, Tensor};
 use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 
-use super::safetensors_file::SafetensorsFile;
+use super::safetensors_file::{Entry, SafetensorsFile};
 use super::{TensorMap, is_buffer, load_strictly, read_json};
 use crate::checkpoint_keys::current_name;
+use crate::checkpoint_keys::ldm::Form;
 use crate::{Error, Result};
 
 /// Names without ending, as diffusers and transformers choose them.
@@ -26,8 +27,18 @@ pub type Layout = BTreeMap<String, Vec<usize>>;
 pub struct WeightFiles {
     origin: PathBuf,
     files: Vec<SafetensorsFile>,
-    /// Our name of each tensor, the file that holds it, its name there.
-    places: BTreeMap<String, (usize, String)>,
+    places: BTreeMap<String, Place>,
+}
+
+/// Where a tensor of ours lies.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// Index of the file.
+    pub file: usize,
+    /// Its name there.
+    pub stored: String,
+    /// What has to be done to it.
+    pub form: Form,
 }
 
 impl WeightFiles {
@@ -72,7 +83,8 @@ impl WeightFiles {
             let file = SafetensorsFile::open(path)?;
             for stored in file.entries().keys() {
                 let name = current_name(stored);
-                if all.places.insert(name.clone(), (index, stored.clone())).is_some() {
+                let place = Place { file: index, stored: stored.clone(), form: Form::Whole };
+                if all.places.insert(name.clone(), place).is_some() {
                     return Err(Error::Tensor {
                         path: path.clone(),
                         tensor: name,
@@ -106,7 +118,8 @@ impl WeightFiles {
         let paths: Vec<PathBuf> = shards.into_iter().map(|shard| dir.join(shard)).collect();
         let all = Self::of_files(dir, &paths)?;
         for (tensor, shard) in &content.weight_map {
-            let there = all.places.get(&current_name(tensor)).is_some_and(|(file, _)| all.files[*file].path().ends_with(shard));
+            let there =
+                all.places.get(&current_name(tensor)).is_some_and(|place| all.files[place.file].path().ends_with(shard));
             if !there {
                 return Err(fault(tensor, format!("is not in `{shard}`, where the index has it")));
             }
@@ -114,9 +127,25 @@ impl WeightFiles {
         Ok(all)
     }
 
-    /// Names, shapes and types of the tensors, in our naming.
-    pub fn entries(&self) -> impl Iterator<Item = (&String, &super::Entry)> {
-        self.places.iter().filter_map(|(name, (file, stored))| Some((name, self.files[*file].entries().get(stored)?)))
+    /// Tensors of one file under other names.
+    pub(crate) fn of_places(file: SafetensorsFile, places: BTreeMap<String, Place>) -> Self {
+        Self { origin: file.path().to_owned(), files: vec![file], places }
+    }
+
+    /// Names, shapes and types of the tensors, as they are to us.
+    pub fn entries(&self) -> impl Iterator<Item = (&String, Entry)> {
+        self.places.iter().filter_map(|(name, place)| Some((name, self.entry(place)?)))
+    }
+
+    fn entry(&self, place: &Place) -> Option<Entry> {
+        let mut entry = self.files[place.file].entries().get(&place.stored)?.clone();
+        match (place.form, entry.shape.as_mut_slice()) {
+            (Form::Transposed, [rows, columns]) => std::mem::swap(rows, columns),
+            (Form::Third(_), [rows, ..]) => *rows /= 3,
+            (Form::Squeezed, [_, _, 1, 1]) => entry.shape.truncate(2),
+            _ => {}
+        }
+        Some(entry)
     }
 
     /// The files, in the order of their names.
@@ -128,7 +157,7 @@ impl WeightFiles {
     pub fn faults(&self, expected: &Layout) -> Vec<(String, String)> {
         let mut faults = Vec::new();
         for (name, shape) in expected {
-            match self.places.get(name).and_then(|(file, stored)| self.files[*file].entries().get(stored)) {
+            match self.places.get(name).and_then(|place| self.entry(place)) {
                 None => faults.push((name.clone(), format!("is missing; the configuration asks for shape {shape:?}"))),
                 Some(entry) if entry.shape != *shape => faults.push((
                     name.clone(),
@@ -153,8 +182,15 @@ impl WeightFiles {
     /// A value is not finite, or a type is not one of weights.
     pub fn read(&mut self, dtype: DType, device: &Device) -> Result<TensorMap> {
         let mut tensors = TensorMap::new();
-        for (name, (file, stored)) in self.places.iter().filter(|(name, _)| !is_buffer(name)) {
-            tensors.insert(name.clone(), self.files[*file].read(stored, Some(dtype), device)?);
+        for (name, place) in self.places.iter().filter(|(name, _)| !is_buffer(name)) {
+            let tensor = self.files[place.file].read(&place.stored, Some(dtype), device)?;
+            let tensor = match (place.form, tensor.dims()) {
+                (Form::Transposed, [_, _]) => tensor.t()?.contiguous()?,
+                (Form::Third(third), &[rows, ..]) => tensor.narrow(0, third * (rows / 3), rows / 3)?.copy()?,
+                (Form::Squeezed, &[rows, columns, 1, 1]) => tensor.reshape((rows, columns))?,
+                _ => tensor,
+            };
+            tensors.insert(name.clone(), tensor);
         }
         Ok(tensors)
     }
