@@ -1,10 +1,11 @@
 """Golden values of the Python reference, for `cargo test -p tests --test parity`.
 
     pip install torch diffusers transformers safetensors
-    python tests/parity/make_goldens.py [sdxl] [sd15] [velocity] [variant] [tokens] [layouts] [tiny]
+    python tests/parity/make_goldens.py [sdxl] [sd15] [velocity] [variant] [original_sd15] [original_xl]
+                                        [tokens] [layouts] [tiny]
 
 Each name of `specs.SPECS` makes `golden/NAME`: a folder of random parameters, `model`, and `cases.json` with inputs and
-outputs of its networks beside it. `tokens` makes the hashes of the ids of more than 10,000 strings, `layouts` the names and
+outputs of its networks beside it; `original_…` a single file in the original naming instead of the folder. `tokens` makes the hashes of the ids of more than 10,000 strings, `layouts` the names and
 shapes of all tensors of full-size SDXL and SD1.5. `tiny` opens `models/tiny` as diffusers does; run it after each training
 of that model. Without names everything is made.
 
@@ -15,6 +16,7 @@ import hashlib
 import json
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
@@ -23,8 +25,9 @@ from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from compare import GRAPH, TEXTS
+from original import write_original
 from reference import Reference, make_folder, write_json
-from specs import SPECS
+from specs import ORIGINAL, SPECS
 from texts import texts
 
 HERE = Path(__file__).parent
@@ -73,6 +76,20 @@ def make_random(name):
     make_folder(folder / "model", SPECS[name], seed=0)
     reference = Reference(folder / "model", SPECS[name], seed=0)
     write_cases(folder, f"tests/parity/golden/{name}/model", cases(reference, SPECS[name]))
+
+
+def make_original(name):
+    spec, folder = ORIGINAL[name], HERE / "golden" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as source:
+        source = Path(source)
+        make_folder(source, spec, seed=0)
+        write_original(source, folder / "model.safetensors", spec)
+        reference = Reference(source, spec, seed=0)
+        made = [case for case in cases(reference, spec) if case[0] not in ("unet", "euler_sample")]
+        inputs, outputs = reference.unet(h=4, w=6)
+        made.append(("unet", "unet", {}, inputs, {"sample": outputs["sample"]}))
+        write_cases(folder, f"tests/parity/golden/{name}/model.safetensors", made)
 
 
 def make_tiny():
@@ -153,7 +170,9 @@ def make_layouts():
 
 
 def main():
-    makers = {**{name: lambda name=name: make_random(name) for name in SPECS}, "tokens": make_tokens, "layouts": make_layouts, "tiny": make_tiny}
+    makers = {name: lambda name=name: make_random(name) for name in SPECS}
+    makers |= {name: lambda name=name: make_original(name) for name in ORIGINAL}
+    makers |= {"tokens": make_tokens, "layouts": make_layouts, "tiny": make_tiny}
     wanted = sys.argv[1:] or list(makers)
     torch.set_num_threads(1)
     for name in wanted:

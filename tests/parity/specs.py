@@ -103,6 +103,35 @@ SPECS = {
     },
 }
 
+# Single files in the original naming: 32 groups everywhere, eight heads in SD1.5, heads of 64 (at least one) in SDXL.
+ORIGINAL = {
+    "original_sd15": {
+        "pipeline": "StableDiffusionPipeline",
+        "unet": dict(
+            sample_size=64, block_out_channels=(32, 32), layers_per_block=1,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            attention_head_dim=8, cross_attention_dim=16,
+        ),
+        "vae": {**vae((32, 32), scaling_factor=0.18215), "norm_num_groups": 32},
+        "text_encoder": clip(16, 2, 1, "quick_gelu"),
+        "scheduler": {**PNDM},
+    },
+    "original_xl": {
+        "pipeline": "StableDiffusionXLPipeline",
+        "unet": dict(
+            sample_size=128, block_out_channels=(32, 32), layers_per_block=1,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            transformer_layers_per_block=[1, 2], attention_head_dim=[1, 1], cross_attention_dim=24,
+            use_linear_projection=True, addition_embed_type="text_time", addition_time_embed_dim=256,
+            projection_class_embeddings_input_dim=6 * 256 + 8,
+        ),
+        "vae": {**vae((32, 32), scaling_factor=0.13025), "norm_num_groups": 32},
+        "text_encoder": clip(16, 2, 1, "quick_gelu"),
+        "text_encoder_2": clip(8, 3, 1, "gelu", projection_dim=8),
+        "scheduler": {**DDIM, "steps_offset": 1, "set_alpha_to_one": False},
+    },
+}  # fmt: skip
+
 
 def random_spec(seed):
     """Another corner of the space for each seed."""
