@@ -4,8 +4,10 @@
 CARGO ?= cargo
 ARGS ?=
 CHROMIUM ?= /usr/bin/chromium
+# With torch, diffusers, transformers and safetensors, for `bench` and `goldens` alone.
+PYTHON ?= python3
 
-.PHONY: demo test lint build web setup-browser screenshots pretrain
+.PHONY: demo test lint build web setup-browser screenshots pretrain bench goldens
 
 ## build: the web pages, then the binary that embeds them
 build: web
@@ -56,3 +58,11 @@ screenshots: setup-browser
 ## pretrain: makes models/tiny from nothing, in DIR
 pretrain: build
 	./target/release/diptych pretrain $(ARGS)
+
+## bench: speed against torch eager, in turns, as a table; `ARGS="--sizes tiny,small,medium --threads 2"`
+bench: build
+	$(PYTHON) tests/parity/bench.py $(ARGS)
+
+## goldens: the reference values of tests/parity; `ARGS=tiny` after each training of models/tiny
+goldens:
+	$(PYTHON) tests/parity/make_goldens.py $(ARGS)

@@ -7,7 +7,10 @@
 //! | diffusers | `unet.down_blocks.1.attentions.0.….attn1.to_q.lora_A.weight`, alpha in the header |
 //! | diffusers, old | `unet.….attn1.to_q.lora.down.weight`, `unet.….attn1.processor.to_q_lora.down.weight` |
 //! | PEFT | `base_model.model.….attn1.to_q.lora_A.weight`, also with an adapter's name before `weight` |
+//! | kohya, SDXL | `lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q.lora_down.weight` |
 //! | kohya | `lora_unet_down_blocks_1_attentions_0_…_attn1_to_q.lora_down.weight`, `….alpha` |
+
+pub mod ldm;
 
 use std::collections::BTreeMap;
 
@@ -38,10 +41,13 @@ pub fn lora_header(bytes: &[u8]) -> Result<Header> {
 /// # Errors
 /// A tensor whose name is in none of the styles, or that belongs to no layer of `base`; each is named.
 pub fn adapters_from_any(tensors: TensorMap, header: &Header, base: &TensorMap) -> Result<TensorMap> {
-    let layers: BTreeMap<String, &str> = base
-        .keys()
-        .filter_map(|name| name.strip_suffix(".weight"))
-        .map(|layer| (layer.replace('.', "_"), layer))
+    let modules = || base.keys().filter_map(|name| name.strip_suffix(".weight"));
+    // Kohya's scripts number the blocks as diffusers does for SD1.5 and as the original code does for SDXL.
+    let blocks = ldm::Blocks::of(base.keys().map(String::as_str));
+    let layers: BTreeMap<String, &str> = modules()
+        .filter_map(|layer| Some((blocks.unet_name(layer)?, layer)))
+        .chain(modules().map(|layer| (layer.to_owned(), layer)))
+        .map(|(foreign, layer)| (foreign.replace('.', "_"), layer))
         .collect();
     let unknown = |name: &str, message: &str| Error::Tensor {
         path: "LoRA".into(),
@@ -67,6 +73,20 @@ pub fn adapters_from_any(tensors: TensorMap, header: &Header, base: &TensorMap) 
         adapters.extend(additions);
     }
     Ok(adapters)
+}
+
+/// The present name of a tensor that older versions of diffusers saved under another: the attention of the VAE, as in
+/// every published folder of SD1.5.
+pub fn current_name(name: &str) -> String {
+    const RENAMED: [(&str, &str); 4] = [("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0")];
+    for (old, new) in RENAMED {
+        for kind in ["weight", "bias"] {
+            if let Some(block) = name.strip_suffix(&format!(".mid_block.attentions.0.{old}.{kind}")) {
+                return format!("{block}.mid_block.attentions.0.{new}.{kind}");
+            }
+        }
+    }
+    name.to_owned()
 }
 
 /// Whether these are adapters rather than whole weights, in whichever style.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::layers::LayerNorm;
 use crate::linear::Linear;
 use crate::ops::{self, Padding};
-use crate::{Error, Result};
+use crate::{Error, Result, config};
 
 /// `text_encoder/config.json`, as `CLIPTextConfig` of transformers; other keys are kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,6 +59,54 @@ impl Default for ClipTextConfig {
         }
     }
 }
+
+impl ClipTextConfig {
+    /// Whether the pooled output is projected.
+    pub fn projects(&self) -> bool {
+        self.architectures.first().is_some_and(|name| name == "CLIPTextModelWithProjection")
+    }
+
+    /// Refuses what makes no sense and keys that nobody knows.
+    fn check(&self) -> Result<()> {
+        const FILE: &str = "text_encoder/config.json";
+        if let Some(name) = self.architectures.first()
+            && !["CLIPTextModel", "CLIPTextModelWithProjection"].contains(&name.as_str())
+        {
+            return config::refuse(FILE, "architectures", format!("`{name}` is not known"));
+        }
+        let (width, heads) = (self.hidden_size, self.num_attention_heads);
+        if heads == 0 || !width.is_multiple_of(heads) {
+            return config::refuse(FILE, "num_attention_heads", format!("{heads} heads do not divide {width} channels"));
+        }
+        if self.num_hidden_layers == 0 {
+            return config::refuse(FILE, "num_hidden_layers", "must be at least 1");
+        }
+        config::check_other(FILE, &self.other, &[("model_type", "clip_text_model".into())], &FREE)
+    }
+}
+
+/// Keys of transformers' `PretrainedConfig` and `CLIPTextConfig` that change nothing in a forward pass.
+const FREE: [&str; 19] = [
+    "attention_dropout",
+    "dropout",
+    "initializer_factor",
+    "initializer_range",
+    "torch_dtype",
+    "dtype",
+    "transformers_version",
+    "return_dict",
+    "output_hidden_states",
+    "output_attentions",
+    "use_cache",
+    "use_return_dict",
+    "chunk_size_feed_forward",
+    "tie_word_embeddings",
+    "is_encoder_decoder",
+    "problem_type",
+    "id2label",
+    "label2id",
+    "gradient_checkpointing",
+];
 
 /// The image half of a CLIP, as `CLIPVisionConfig` of transformers; other keys are kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -140,9 +188,7 @@ impl ClipTextModel {
         let at_root = vb.contains_tensor("embeddings.token_embedding.weight");
         let vb = if at_root { vb.clone() } else { vb.pp("text_model") };
         let width = config.hidden_size;
-        if config.num_hidden_layers == 0 {
-            return Err(config_error(&vb, "num_hidden_layers", "must be at least 1"));
-        }
+        config.check()?;
         let embeddings = vb.pp("embeddings");
         let positions = config.max_position_embeddings;
         Ok(Self {

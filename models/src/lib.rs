@@ -6,16 +6,21 @@
 
 pub mod checkpoint_keys;
 pub mod clip;
+mod config;
 pub mod error;
+pub mod inspect;
 pub mod layers;
 pub mod linear;
 pub mod lora;
+pub mod model_folder;
 pub mod objective;
 pub mod ops;
 pub mod pipeline;
 mod resnet;
+pub mod run;
 pub mod scene_graph_encoder;
 pub mod scheduler;
+pub mod single_file;
 pub mod text_conditioning;
 pub mod threads;
 pub mod tokenizer;

@@ -1,8 +1,9 @@
 //! Trainable operators: what candle lacks, does slowly, or does without a gradient.
 //!
 //! On the CPU in f32 both directions are written here (matrix products by `gemm`, the rest as loops
-//! that the compiler vectorises, instruction set chosen at run time). Elsewhere each operator is a
-//! composition of candle's differentiable ones. Two promises, tested bit for bit: the result for one
+//! that the compiler vectorises, instruction set chosen at run time). In half precision on the CPU an
+//! operator computes in f32 and rounds its result. Elsewhere each operator is a composition of candle's
+//! differentiable ones. Two promises, tested bit for bit: the result for one
 //! image does not depend on the rest of the batch, nor any result on the number of threads.
 
 mod activation;
@@ -17,13 +18,22 @@ mod storage;
 mod threads;
 mod upsample;
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 pub use convolution::Padding;
 pub use normalization::Activation;
 pub use threads::{divide_no_candle_operator, threads, with_threads};
 
 use storage::on_cpu;
+
+/// The precision, where the operators round to it on the CPU.
+fn half_on_cpu(x: &Tensor) -> Option<DType> {
+    (matches!(x.device(), Device::Cpu) && matches!(x.dtype(), DType::F16 | DType::BF16)).then(|| x.dtype())
+}
+
+fn wide(x: &Tensor) -> Result<Tensor> {
+    x.to_dtype(DType::F32)
+}
 
 /// Convolution of `x [b, c, h, w]` with `weight [o, c, kh, kw]`, plus `bias [o]`: `[b, o, h', w']`.
 ///
@@ -37,6 +47,10 @@ pub fn conv2d(
     padding: impl Into<Padding>,
 ) -> Result<Tensor> {
     let padding = padding.into();
+    if let Some(half) = half_on_cpu(x) {
+        let (x, weight, bias) = (wide(x)?, wide(weight)?, bias.map(wide).transpose()?);
+        return conv2d(&x, &weight, bias.as_ref(), stride, padding)?.to_dtype(half);
+    }
     if !on_cpu(&[x, weight]) {
         return fallback::conv2d(x, weight, bias, stride, padding);
     }
@@ -53,6 +67,9 @@ pub fn conv2d(
 /// # Errors
 /// When `x` does not end in `i`.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    if let Some(half) = half_on_cpu(x) {
+        return linear(&wide(x)?, &wide(weight)?, bias.map(wide).transpose()?.as_ref())?.to_dtype(half);
+    }
     if !on_cpu(&[x, weight]) {
         return fallback::linear(x, weight, bias);
     }
@@ -76,6 +93,9 @@ pub fn group_norm(
     eps: f64,
     activation: Activation,
 ) -> Result<Tensor> {
+    if let Some(half) = half_on_cpu(x) {
+        return group_norm(&wide(x)?, &wide(weight)?, &wide(bias)?, groups, eps, activation)?.to_dtype(half);
+    }
     if !on_cpu(&[x, weight, bias]) {
         return fallback::group_norm(x, weight, bias, groups, eps, activation);
     }
@@ -88,6 +108,9 @@ pub fn group_norm(
 /// # Errors
 /// When weight or bias do not have `d` elements.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    if let Some(half) = half_on_cpu(x) {
+        return layer_norm(&wide(x)?, &wide(weight)?, &wide(bias)?, eps)?.to_dtype(half);
+    }
     if !on_cpu(&[x, weight, bias]) {
         return fallback::layer_norm(x, weight, bias, eps);
     }
@@ -102,6 +125,9 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
 /// # Errors
 /// When the shapes disagree or `heads` does not divide the width.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, scale: f64, causal: bool) -> Result<Tensor> {
+    if let Some(half) = half_on_cpu(q) {
+        return attention(&wide(q)?, &wide(k)?, &wide(v)?, heads, scale, causal)?.to_dtype(half);
+    }
     if !on_cpu(&[q, k, v]) {
         return fallback::attention(q, k, v, heads, scale, causal);
     }
@@ -118,6 +144,9 @@ pub fn softmax(x: &Tensor) -> Result<Tensor> {
 }
 
 fn pointwise(x: &Tensor, op: activation::Pointwise, otherwise: fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    if let Some(half) = half_on_cpu(x) {
+        return pointwise(&wide(x)?, op, otherwise)?.to_dtype(half);
+    }
     if on_cpu(&[x]) { x.contiguous()?.apply_op1(op) } else { otherwise(x) }
 }
 
@@ -150,6 +179,9 @@ pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// When the last dimension is odd.
 pub fn geglu(x: &Tensor) -> Result<Tensor> {
+    if let Some(half) = half_on_cpu(x) {
+        return geglu(&wide(x)?)?.to_dtype(half);
+    }
     if on_cpu(&[x]) { x.contiguous()?.apply_op1(activation::Geglu) } else { fallback::geglu(x) }
 }
 
@@ -158,6 +190,9 @@ pub fn geglu(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// When `x` is not of rank 4.
 pub fn upsample_nearest2x(x: &Tensor) -> Result<Tensor> {
+    if let Some(half) = half_on_cpu(x) {
+        return upsample_nearest2x(&wide(x)?)?.to_dtype(half);
+    }
     if on_cpu(&[x]) {
         x.contiguous()?.apply_op1(upsample::UpsampleNearest2x)
     } else {

@@ -3,15 +3,16 @@
 //! b batch · c latent channels · h, w latent height, width · H, W picture height, width · d conditioning width ·
 //! p pooled width · T inference steps
 
-use crate::clip::{ClipTextConfig, ClipTextModel, ClipTextModelWithProjection};
-use crate::scene_graph_encoder::{GraphFeatures, GraphText, GraphTokens, SceneGraphEncoder, SceneGraphEncoderConfig};
+use crate::checkpoint_keys;
+use crate::model_folder::{ModelFolder, Which};
+use crate::scene_graph_encoder::{GraphFeatures, GraphText, GraphTokens, SceneGraphEncoder};
 use crate::scheduler::{InverseLabel, NoiseSchedule, guide};
-use crate::text_conditioning::TextEncoders;
+use crate::text_conditioning::TextStack;
 use crate::tokenizer::Tokenizer;
 use crate::trainer::data_parallel;
-use crate::unet::{AddedConditioning, UNet2DConditionConfig, UNet2DConditionModel};
-use crate::vae::{AutoencoderKL, AutoencoderKLConfig};
-use crate::weights::{TensorMap, content_hash, load_strictly, read_file, read_folder, read_json};
+use crate::unet::{AddedConditioning, UNet2DConditionModel};
+use crate::vae::AutoencoderKL;
+use crate::weights::{SafetensorsFile, TensorMap, content_hash, load_strictly, read_file};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use rand::SeedableRng;
@@ -113,7 +114,7 @@ pub struct Inversion {
 pub struct Pipeline {
     device: Device,
     tokenizer: Tokenizer,
-    encoders: Arc<TextEncoders>,
+    encoders: Arc<TextStack>,
     scene_graph_encoder: Option<Arc<SceneGraphEncoder>>,
     unet: Arc<UNet2DConditionModel>,
     unet_weights: Arc<TensorMap>,
@@ -123,57 +124,35 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Loads an SDXL or SDXL-SG folder in diffusers' layout; weights of any precision are computed with in f32.
+    /// Loads a folder of SDXL, SDXL-SG, SD1.5 or SD1.5-SG in diffusers' layout; weights of any precision are computed
+    /// with in f32.
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
-        let read = |name: &str| read_folder(&dir.join(name), DType::F32, device);
-        let mut hashed: Vec<(&str, TensorMap)> = Vec::new();
-
-        let tokenizer = Tokenizer::load(&dir.join("tokenizer"))?;
-        let first_config: ClipTextConfig = read_json(&dir.join("text_encoder/config.json"))?;
-        let weights = read("text_encoder")?;
-        let first = load_strictly(&weights, &dir.join("text_encoder"), device, |vb| ClipTextModel::load(&vb, &first_config))?;
-        hashed.push(("text_encoder", weights));
-
-        let second_config: ClipTextConfig = read_json(&dir.join("text_encoder_2/config.json"))?;
-        let weights = read("text_encoder_2")?;
-        let second = load_strictly(&weights, &dir.join("text_encoder_2"), device, |vb| {
-            ClipTextModelWithProjection::load(&vb, &second_config)
-        })?;
-        hashed.push(("text_encoder_2", weights));
-
-        let folder = dir.join("scene_graph_encoder");
-        let scene_graph_encoder = if folder.join("config.json").exists() {
-            let config: SceneGraphEncoderConfig = read_json(&folder.join("config.json"))?;
-            let weights = read("scene_graph_encoder")?;
-            let network = load_strictly(&weights, &folder, device, |vb| SceneGraphEncoder::load(&vb, &config))?;
+        let folder = ModelFolder::open(dir)?;
+        let tokenizer = folder.tokenizer(Which::First)?;
+        let (encoders, mut hashed) = folder.text_stack(DType::F32, device)?;
+        let scene_graph_encoder = if folder.has("scene_graph_encoder") {
+            let (network, weights) = folder.scene_graph_encoder(DType::F32, device)?;
             hashed.push(("scene_graph_encoder", weights));
             Some(Arc::new(network))
         } else {
             None
         };
-
-        let vae_config: AutoencoderKLConfig = read_json(&dir.join("vae/config.json"))?;
-        let weights = read("vae")?;
-        let vae = load_strictly(&weights, &dir.join("vae"), device, |vb| AutoencoderKL::load(&vb, &vae_config))?;
+        let (vae, weights) = folder.vae(DType::F32, device)?;
         hashed.push(("vae", weights));
-
-        let unet_config: UNet2DConditionConfig = read_json(&dir.join("unet/config.json"))?;
-        let unet_weights = read("unet")?;
-        let unet =
-            load_strictly(&unet_weights, &dir.join("unet"), device, |vb| UNet2DConditionModel::load(&vb, &unet_config))?;
-        hashed.push(("unet", unet_weights));
+        let (unet, weights) = folder.unet(DType::F32, device)?;
+        hashed.push(("unet", weights));
 
         let hash = content_hash(hashed.iter().map(|(name, tensors)| (*name, tensors)))?;
         let unet_weights = hashed.pop().map(|(_, weights)| weights).unwrap_or_default();
         Ok(Self {
             device: device.clone(),
             tokenizer,
-            encoders: Arc::new(TextEncoders { first, second }),
+            encoders: Arc::new(encoders),
             scene_graph_encoder,
             unet: Arc::new(unet),
             unet_weights: Arc::new(unet_weights),
             vae: Arc::new(vae),
-            schedule: NoiseSchedule::load(&dir.join("scheduler"))?,
+            schedule: folder.schedule()?,
             hash,
         })
     }
@@ -219,7 +198,7 @@ impl Pipeline {
     }
 
     /// The text encoders.
-    pub fn text_encoders(&self) -> &TextEncoders {
+    pub fn text_encoders(&self) -> &TextStack {
         &self.encoders
     }
 
@@ -234,9 +213,17 @@ impl Pipeline {
         Self { scene_graph_encoder: encoder.map(Arc::new), ..self.clone() }
     }
 
-    /// The same pipeline with trained UNet weights: a file that holds all parameters, or LoRA adapters for some.
+    /// The same pipeline with trained UNet weights: a file that holds all parameters, or LoRA adapters for some, in the
+    /// style of diffusers, PEFT or kohya.
+    ///
+    /// # Errors
+    /// The file is broken, or a tensor of it belongs to no layer of this network.
     pub fn with_unet(&self, weights: &Path) -> Result<Self> {
-        let trained = read_file(weights, DType::F32, &self.device)?;
+        let header = SafetensorsFile::open(weights)?.metadata().clone();
+        let mut trained = read_file(weights, DType::F32, &self.device)?;
+        if checkpoint_keys::are_adapters(&trained) {
+            trained = checkpoint_keys::adapters_from_any(trained, &header, &self.unet_weights)?;
+        }
         let mut all = if trained.contains_key("conv_in.weight") { TensorMap::new() } else { (*self.unet_weights).clone() };
         all.extend(trained);
         let unet = load_strictly(&all, weights, &self.device, |vb| UNet2DConditionModel::load(&vb, self.unet.config()))?;

@@ -77,8 +77,15 @@ impl Upsample2D {
         Ok(Self { conv: Conv2d::load(&vb.pp("conv"), channels, channels, 3)? })
     }
 
-    /// `[b, c, h, w]` → `[b, c, 2h, 2w]`.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.conv.forward(&ops::upsample_nearest2x(x)?)
+    /// `[b, c, h, w]` → `[b, c, 2h, 2w]`, or the upper left of that in the height and width of `like [b, ·, h', w']`.
+    pub(crate) fn forward(&self, x: &Tensor, like: Option<&[usize]>) -> Result<Tensor> {
+        let mut x = ops::upsample_nearest2x(x)?;
+        if let Some(&[_, _, height, width]) = like {
+            let (_, _, h, w) = x.dims4()?;
+            if (h, w) != (height, width) {
+                x = x.narrow(2, 0, height)?.narrow(3, 0, width)?.contiguous()?;
+            }
+        }
+        self.conv.forward(&x)
     }
 }

@@ -8,6 +8,7 @@
 
 mod ddim;
 mod ddim_inverse;
+mod euler;
 
 use std::path::Path;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use ddim::DdimStep;
 pub use ddim_inverse::{DdimInverseStep, InverseLabel};
+pub use euler::{EulerStep, EulerSteps};
 
 use crate::{Error, Result};
 
@@ -29,7 +31,9 @@ pub struct SchedulerConfig {
     pub beta_start: f64,
     pub beta_end: f64,
     pub beta_schedule: BetaSchedule,
-    pub timestep_spacing: TimestepSpacing,
+    /// Absent: `leading` for DDIM, `linspace` for Euler, as in diffusers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timestep_spacing: Option<TimestepSpacing>,
     pub steps_offset: usize,
     /// Whether ᾱ before the first timestep is 1, or ᾱ(0).
     pub set_alpha_to_one: bool,
@@ -55,7 +59,7 @@ impl Default for SchedulerConfig {
             beta_start: 0.0001,
             beta_end: 0.02,
             beta_schedule: BetaSchedule::Linear,
-            timestep_spacing: TimestepSpacing::Leading,
+            timestep_spacing: None,
             steps_offset: 0,
             set_alpha_to_one: true,
             prediction_type: PredictionType::Epsilon,
@@ -76,6 +80,7 @@ impl SchedulerConfig {
             beta_start: 0.000_85,
             beta_end: 0.012,
             beta_schedule: BetaSchedule::ScaledLinear,
+            timestep_spacing: Some(TimestepSpacing::Leading),
             set_alpha_to_one: false,
             clip_sample: Some(false),
             ..Self::default()
@@ -150,6 +155,32 @@ impl NoiseSchedule {
         if config.thresholding {
             return refuse("thresholding", "is not implemented; must be false".to_owned());
         }
+        // Of PNDM, Euler, DDPM and their like; they steer samplers that are not these.
+        let free = [
+            "skip_prk_steps",
+            "sample_max_value",
+            "clip_sample_range",
+            "dynamic_thresholding_ratio",
+            "interpolation_type",
+            "use_karras_sigmas",
+            "use_exponential_sigmas",
+            "use_beta_sigmas",
+            "sigma_min",
+            "sigma_max",
+            "timestep_type",
+            "final_sigmas_type",
+            "variance_type",
+            "solver_order",
+            "solver_type",
+            "algorithm_type",
+            "lower_order_final",
+            "euler_at_final",
+            "lambda_min_clipped",
+            "use_lu_lambdas",
+            "use_flow_sigmas",
+            "flow_shift",
+        ];
+        crate::config::check_other("scheduler_config.json", &config.other, &[], &free)?;
         let count = config.num_train_timesteps;
         if count == 0 {
             return refuse("num_train_timesteps", "must be at least 1".to_owned());
@@ -210,18 +241,24 @@ impl NoiseSchedule {
     /// # Errors
     /// No step at all, more steps than training timesteps, or an offset that leads beyond the last.
     pub fn timesteps(&self, num_inference_steps: usize) -> Result<Vec<usize>> {
+        self.spaced_timesteps(num_inference_steps, self.config.timestep_spacing.unwrap_or(TimestepSpacing::Leading))
+    }
+
+    fn spaced_timesteps(&self, num_inference_steps: usize, spacing: TimestepSpacing) -> Result<Vec<usize>> {
         let (train, steps) = (self.num_train_timesteps(), num_inference_steps);
         if steps == 0 || steps > train {
             return Err(Error::Invalid(format!("num_inference_steps must lie in 1..={train}, not {steps}")));
         }
-        let timesteps: Vec<usize> = match self.config.timestep_spacing {
+        let timesteps: Vec<usize> = match spacing {
             TimestepSpacing::Leading => {
                 let ratio = train / steps;
                 (0..steps).rev().map(|k| k * ratio + self.config.steps_offset).collect()
             }
             TimestepSpacing::Trailing => {
-                let ratio = train as f64 / steps as f64;
-                (0..steps).map(|k| ((train as f64 - k as f64 * ratio).round_ties_even() as usize).max(1) - 1).collect()
+                // As numpy's `arange` counts down: its step is the difference of its first two values, rounded.
+                let start = train as f64;
+                let step = (start - start / steps as f64) - start;
+                (0..steps).map(|k| ((start + k as f64 * step).round_ties_even() as usize).max(1) - 1).collect()
             }
             TimestepSpacing::Linspace => linspace(0., (train - 1) as f64, steps)
                 .into_iter()
@@ -372,9 +409,9 @@ mod tests {
         config.steps_offset = 1;
         assert_eq!(of(&config, 4).unwrap(), [751, 501, 251, 1]);
         assert!(of(&config, 1000).is_err());
-        config.timestep_spacing = TimestepSpacing::Trailing;
+        config.timestep_spacing = Some(TimestepSpacing::Trailing);
         assert_eq!(of(&config, 3).unwrap(), [999, 666, 332]);
-        config.timestep_spacing = TimestepSpacing::Linspace;
+        config.timestep_spacing = Some(TimestepSpacing::Linspace);
         assert_eq!(of(&config, 3).unwrap(), [999, 500, 0]); // 499.5 to the even neighbour
         assert_eq!(of(&config, 1).unwrap(), [0]);
         assert!(of(&config, 0).is_err() && of(&config, 1001).is_err());

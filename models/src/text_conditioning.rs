@@ -1,4 +1,4 @@
-//! The two text encoders of SDXL together: sequences of tokens to features, as SDXL-SG wants them.
+//! The text encoders of a model together: sequences of tokens to features, as SDXL-SG wants them.
 //!
 //! Source: LAION-SG `sgEncoderTraining` (sequences are not padded; the end token's vector is repeated up to the full
 //! length); Podell et al. 2023 (penultimate states side by side, pooled projection of the second encoder).
@@ -37,20 +37,51 @@ impl TextEncoders {
     /// Shorter ones are filled up with end tokens; the encoders are causal, so what comes later changes nothing before.
     pub fn encode(&self, sequences: &[Vec<u32>], device: &Device) -> Result<TextFeatures> {
         let lengths: Vec<usize> = sequences.iter().map(Vec::len).collect();
-        let longest = lengths.iter().copied().max().unwrap_or(0);
-        let ids: Vec<u32> = sequences
-            .iter()
-            .flat_map(|sequence| {
-                let end = sequence.last().copied().unwrap_or_default();
-                sequence.iter().copied().chain(std::iter::repeat(end)).take(longest)
-            })
-            .collect();
-        let ids = Tensor::from_vec(ids, (sequences.len(), longest), device)?;
+        let ids = filled_up(sequences, device)?;
         let first = self.first.forward(&ids)?;
         let second = self.second.forward(&ids)?;
         let hidden_states = Tensor::cat(&[first.penultimate, second.penultimate], 2)?;
         Ok(TextFeatures { hidden_states, pooled: second.pooled, lengths })
     }
+}
+
+/// The text encoders of a folder: SDXL's two, or SD1.5's one, whose features SD1.5-SG uses in the same way.
+#[derive(Clone, Debug)]
+pub enum TextStack {
+    /// SD1.5; the pooled output is that of the encoder itself.
+    One(ClipTextModel),
+    /// SDXL.
+    Two(TextEncoders),
+}
+
+impl TextStack {
+    /// As [`TextEncoders::encode`].
+    ///
+    /// # Errors
+    /// A sequence is longer than the encoders take.
+    pub fn encode(&self, sequences: &[Vec<u32>], device: &Device) -> Result<TextFeatures> {
+        match self {
+            Self::Two(both) => both.encode(sequences, device),
+            Self::One(encoder) => {
+                let output = encoder.forward(&filled_up(sequences, device)?)?;
+                let lengths = sequences.iter().map(Vec::len).collect();
+                Ok(TextFeatures { hidden_states: output.penultimate, pooled: output.pooled, lengths })
+            }
+        }
+    }
+}
+
+/// Sequences as one tensor `[b, n]`, the shorter ones filled up with their end tokens.
+fn filled_up(sequences: &[Vec<u32>], device: &Device) -> Result<Tensor> {
+    let longest = sequences.iter().map(Vec::len).max().unwrap_or(0);
+    let ids: Vec<u32> = sequences
+        .iter()
+        .flat_map(|sequence| {
+            let end = sequence.last().copied().unwrap_or_default();
+            sequence.iter().copied().chain(std::iter::repeat(end)).take(longest)
+        })
+        .collect();
+    Ok(Tensor::from_vec(ids, (sequences.len(), longest), device)?)
 }
 
 impl TextFeatures {

@@ -36,7 +36,7 @@ pub struct UNet2DConditionModel {
     time_embedding: TimestepEmbedding,
     add_embedding: Option<TimestepEmbedding>,
     down_blocks: Vec<DownBlock>,
-    mid_block: MidBlock,
+    mid_block: Option<MidBlock>,
     up_blocks: Vec<UpBlock>,
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
@@ -78,17 +78,21 @@ impl UNet2DConditionModel {
         }
 
         Ok(Self {
-            conv_in: Conv2d::load(&vb.pp("conv_in"), config.in_channels, first, 3)?,
+            conv_in: Conv2d::load(&vb.pp("conv_in"), config.in_channels, first, config.conv_in_kernel)?,
             time_embedding: TimestepEmbedding::load(&vb.pp("time_embedding"), first, time_embed_dim)?,
             add_embedding: config
                 .added_embedding_width()
                 .map(|width| TimestepEmbedding::load(&vb.pp("add_embedding"), width, time_embed_dim))
                 .transpose()?,
             down_blocks,
-            mid_block: MidBlock::load(&vb.pp("mid_block"), config, last)?,
+            mid_block: config
+                .mid_block_type
+                .is_some()
+                .then(|| MidBlock::load(&vb.pp("mid_block"), config, last))
+                .transpose()?,
             up_blocks,
             conv_norm_out: GroupNorm::load(&vb.pp("conv_norm_out"), first, config.norm_num_groups, config.norm_eps)?,
-            conv_out: Conv2d::load(&vb.pp("conv_out"), first, config.out_channels, 3)?,
+            conv_out: Conv2d::load(&vb.pp("conv_out"), first, config.out_channels, config.conv_out_kernel)?,
             config: config.clone(),
         })
     }
@@ -101,7 +105,7 @@ impl UNet2DConditionModel {
     /// Predicts the noise (or velocity) in noisy latents.
     ///
     /// `sample [b, c, h, w]`, `timestep [b]` (any number type), `encoder_hidden_states [b, s, d]` →
-    /// `[b, c, h, w]`. `added` is needed exactly where the configuration asks for `text_time`.
+    /// `[b, c, h, w]`, of any height and width. `added` is needed exactly where the configuration asks for `text_time`.
     pub fn forward(
         &self,
         sample: &Tensor,
@@ -109,12 +113,6 @@ impl UNet2DConditionModel {
         encoder_hidden_states: &Tensor,
         added: Option<&AddedConditioning>,
     ) -> Result<Tensor> {
-        let (_, _, h, w) = sample.dims4()?;
-        let multiple = 1 << (self.down_blocks.len() - 1);
-        if !h.is_multiple_of(multiple) || !w.is_multiple_of(multiple) {
-            return Err(Error::Invalid(format!("latents of {h} × {w}: both sides must be multiples of {multiple}")));
-        }
-
         // 1. time
         let embedding = self.time_embedding(sample, timestep, added)?; // [b, e]
         let embedding = ops::silu(&embedding)?;
@@ -129,7 +127,9 @@ impl UNet2DConditionModel {
         }
 
         // 4. mid
-        x = self.mid_block.forward(&x, &embedding, encoder_hidden_states)?;
+        if let Some(block) = &self.mid_block {
+            x = block.forward(&x, &embedding, encoder_hidden_states)?;
+        }
 
         // 5. up
         for block in &self.up_blocks {

@@ -1,5 +1,12 @@
 //! Weights on disk and in memory: safetensors files, named tensors, fresh parameters from a seed, content hashes.
 
+mod folder;
+mod safetensors_file;
+
+pub(crate) use folder::Place;
+pub use folder::{Layout, WeightFiles, layout};
+pub use safetensors_file::{Entry, SafetensorsFile};
+
 use crate::{Error, Result};
 use candle_core::{DType, Device, Shape, Tensor, Var};
 use candle_nn::VarBuilder;
@@ -18,50 +25,16 @@ pub type TensorMap = BTreeMap<String, Tensor>;
 /// Parameters by name, in the order of their names.
 pub type VarMap = BTreeMap<String, Var>;
 
-/// File name of a network's weights inside its folder, as diffusers and transformers choose it.
-const FILE_NAMES: [&str; 2] = ["diffusion_pytorch_model.safetensors", "model.safetensors"];
-
-/// Reads all tensors of one safetensors file as `dtype`.
+/// Reads all tensors of one safetensors file, real numbers as `dtype`, whole ones as `i64`.
 pub fn read_file(path: &Path, dtype: DType, device: &Device) -> Result<TensorMap> {
-    let bytes = fs_err::read(path)?;
-    let tensors = candle_core::safetensors::load_buffer(&bytes, device).map_err(|source| Error::Tensor {
-        path: path.to_owned(),
-        tensor: "*".to_owned(),
-        message: format!("not a readable safetensors file: {source}"),
-    })?;
-    tensors.into_iter().map(|(name, tensor)| Ok((name, tensor.to_dtype(dtype)?))).collect()
+    let mut file = SafetensorsFile::open(path)?;
+    let names: Vec<String> = file.entries().keys().cloned().collect();
+    names.into_iter().map(|name| Ok((name.clone(), file.read(&name, Some(dtype), device)?))).collect()
 }
 
 /// Reads the weights of a network's folder (`unet/`, `vae/`, …), single or sharded.
 pub fn read_folder(dir: &Path, dtype: DType, device: &Device) -> Result<TensorMap> {
-    for name in FILE_NAMES {
-        let single = dir.join(name);
-        if single.exists() {
-            return read_file(&single, dtype, device);
-        }
-        let index = dir.join(format!("{name}.index.json"));
-        if index.exists() {
-            return read_shards(&index, dtype, device);
-        }
-    }
-    Err(Error::Tensor {
-        path: dir.to_owned(),
-        tensor: "*".to_owned(),
-        message: format!("no weights here; expected one of {FILE_NAMES:?}, or its .index.json"),
-    })
-}
-
-fn read_shards(index: &Path, dtype: DType, device: &Device) -> Result<TensorMap> {
-    #[derive(serde::Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
-    let index_content: Index = read_json(index)?;
-    let mut tensors = TensorMap::new();
-    for shard in index_content.weight_map.values().collect::<BTreeSet<_>>() {
-        tensors.extend(read_file(&index.with_file_name(shard), dtype, device)?);
-    }
-    Ok(tensors)
+    WeightFiles::open(dir)?.read(dtype, device)
 }
 
 /// Reads a JSON file; the error names the file, line and column.
@@ -122,7 +95,7 @@ pub fn content_hash<'a>(networks: impl IntoIterator<Item = (&'a str, &'a TensorM
     Ok(hex::encode(hasher.finalize()))
 }
 
-/// Loads a network from named tensors and refuses tensors that it does not use.
+/// Loads a network from named tensors, in their precision, and refuses tensors that it does not use.
 ///
 /// `origin` names the file or folder in errors.
 pub fn load_strictly<N>(
@@ -177,12 +150,13 @@ impl SimpleBackend for RecordingBackend {
         Ok(tensor)
     }
 
-    fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
+    // A network computes in the precision of its weights, not in one that the builder names.
+    fn get_unchecked(&self, name: &str, _: DType, device: &Device) -> candle_core::Result<Tensor> {
         let Some(tensor) = self.tensors.get(name) else {
             candle_core::bail!("{}: tensor `{name}` is missing", self.origin.display());
         };
         self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
-        tensor.to_device(device)?.to_dtype(dtype)
+        tensor.to_device(device)
     }
 
     fn contains_tensor(&self, name: &str) -> bool {

@@ -15,6 +15,7 @@ mod ingest;
 mod lint;
 mod metrics;
 mod migrate;
+mod model;
 mod openapi;
 mod output;
 mod pair;
@@ -76,6 +77,7 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     Export(export::Export),
     Pretrain(pretrain::Pretrain),
+    Model(model::Model),
     #[command(name = "openapi")]
     OpenApi(openapi::OpenApi),
 }
@@ -135,6 +137,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Evaluate(command) => command.run(&global),
         Command::Export(command) => command.run(&global),
         Command::Pretrain(command) => command.run(&global),
+        Command::Model(command) => command.run(&global),
         Command::OpenApi(command) => command.run(),
     }
 }

@@ -7,6 +7,7 @@ mod help;
 mod ingest;
 mod lint;
 mod metrics;
+mod model;
 mod openai;
 mod score;
 mod service;

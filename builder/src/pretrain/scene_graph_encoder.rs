@@ -31,7 +31,7 @@ pub(super) fn run(settings: &PretrainSettings, report: &mut dyn FnMut(&PretrainP
         return Ok(());
     }
     let pipeline = Pipeline::load(&settings.output, &Device::Cpu)?;
-    let config = config(pipeline.unet().config().cross_attention_dim);
+    let config = config(pipeline.unet().config().conditioning_width(0));
     let (network, vars) =
         FreshParameters::build(settings.seed, &Device::Cpu, |vb| SceneGraphEncoder::load(&vb, &config))?;
     let set = LatentSet::load(settings, pipeline.tokenizer())?;

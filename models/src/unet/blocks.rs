@@ -37,7 +37,7 @@ fn load_transformer(
             channels,
             num_heads: config.num_heads(level),
             num_layers: config.num_transformer_layers(level),
-            cross_attention_dim: config.cross_attention_dim,
+            cross_attention_dim: config.conditioning_width(level),
             norm_num_groups: config.norm_num_groups,
             use_linear_projection: config.use_linear_projection,
         },
@@ -107,28 +107,36 @@ impl DownBlock {
     }
 }
 
-/// `UNetMidBlock2DCrossAttn`.
+/// `UNetMidBlock2DCrossAttn`, or `UNetMidBlock2D`, which has its first block alone.
 #[derive(Clone, Debug)]
 pub(super) struct MidBlock {
     first: ResnetBlock2D,
-    attention: Transformer2DModel,
-    second: ResnetBlock2D,
+    rest: Option<(Transformer2DModel, ResnetBlock2D)>,
 }
 
 impl MidBlock {
     pub(super) fn load(vb: &VarBuilder, config: &UNet2DConditionConfig, channels: usize) -> Result<Self> {
         let level = config.block_out_channels.len() - 1;
+        let attends = config.mid_block_type.as_deref() == Some("UNetMidBlock2DCrossAttn");
         Ok(Self {
             first: load_resnet(&vb.pp("resnets.0"), config, channels, channels)?,
-            attention: load_transformer(&vb.pp("attentions.0"), config, level, channels)?,
-            second: load_resnet(&vb.pp("resnets.1"), config, channels, channels)?,
+            rest: attends
+                .then(|| {
+                    let attention = load_transformer(&vb.pp("attentions.0"), config, level, channels)?;
+                    Ok::<_, Error>((attention, load_resnet(&vb.pp("resnets.1"), config, channels, channels)?))
+                })
+                .transpose()?,
         })
     }
 
     pub(super) fn forward(&self, x: &Tensor, time_embedding: &Tensor, encoder_hidden_states: &Tensor) -> Result<Tensor> {
         let x = self.first.forward(x, Some(time_embedding))?;
-        let x = self.attention.forward(&x, encoder_hidden_states)?;
-        self.second.forward(&x, Some(time_embedding))
+        match &self.rest {
+            None => Ok(x),
+            Some((attention, second)) => {
+                second.forward(&attention.forward(&x, encoder_hidden_states)?, Some(time_embedding))
+            }
+        }
     }
 }
 
@@ -189,7 +197,8 @@ impl UpBlock {
             }
         }
         match &self.upsampler {
-            Some(upsampler) => upsampler.forward(&x),
+            // To the size of the skip that comes next: one less than twice as large where halving had rounded up.
+            Some(upsampler) => upsampler.forward(&x, skips.last().map(|skip| skip.dims())),
             None => Ok(x),
         }
     }

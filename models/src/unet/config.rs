@@ -1,8 +1,11 @@
 //! `unet/config.json`, with diffusers' keys and defaults.
 
-use crate::{Error, Result};
+use crate::{Result, config};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use serde_json::Value;
+
+/// The file in errors, until the loader puts its whole path there.
+const FILE: &str = "unet/config.json";
 
 /// A value for all blocks, or one for each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +23,13 @@ impl<T: Copy> PerBlock<T> {
         match self {
             Self::All(value) => Some(*value),
             Self::Each(values) => values.get(index).copied(),
+        }
+    }
+
+    fn has_length(&self, blocks: usize) -> bool {
+        match self {
+            Self::All(_) => true,
+            Self::Each(values) => values.len() == blocks,
         }
     }
 }
@@ -40,7 +50,7 @@ pub struct UNet2DConditionConfig {
     pub freq_shift: f64,
     /// `DownBlock2D` or `CrossAttnDownBlock2D`, finest first.
     pub down_block_types: Vec<String>,
-    /// Only `UNetMidBlock2DCrossAttn`.
+    /// `UNetMidBlock2DCrossAttn`, `UNetMidBlock2D` (a single residual block) or none.
     pub mid_block_type: Option<String>,
     /// `UpBlock2D` or `CrossAttnUpBlock2D`, coarsest first.
     pub up_block_types: Vec<String>,
@@ -55,14 +65,11 @@ pub struct UNet2DConditionConfig {
     /// ε of the residual blocks' group norms.
     pub norm_eps: f64,
     /// Width of the conditioning.
-    pub cross_attention_dim: usize,
+    pub cross_attention_dim: PerBlock<usize>,
     /// Transformer layers at each attention.
     pub transformer_layers_per_block: PerBlock<usize>,
-    /// Really the *number* of heads, a historical misnomer of diffusers, unless `num_attention_heads` is set.
+    /// Really the *number* of heads, a historical misnomer of diffusers.
     pub attention_head_dim: PerBlock<usize>,
-    /// Overrides `attention_head_dim`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub num_attention_heads: Option<PerBlock<usize>>,
     /// Linear instead of 1 × 1 convolutional projections around the transformers.
     pub use_linear_projection: bool,
     /// `text_time` (SDXL) or none.
@@ -71,6 +78,13 @@ pub struct UNet2DConditionConfig {
     pub addition_time_embed_dim: Option<usize>,
     /// Width of the pooled embedding and the embedded `time_ids` together.
     pub projection_class_embeddings_input_dim: Option<usize>,
+    /// Width of the time embedding, where it is not four times the finest level's channels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_embedding_dim: Option<usize>,
+    /// Side of the first convolution's kernel, odd.
+    pub conv_in_kernel: usize,
+    /// Side of the last convolution's kernel, odd.
+    pub conv_out_kernel: usize,
     /// Keys that this version does not read.
     #[serde(flatten)]
     pub other: serde_json::Map<String, serde_json::Value>,
@@ -98,14 +112,16 @@ impl Default for UNet2DConditionConfig {
             act_fn: "silu".to_owned(),
             norm_num_groups: 32,
             norm_eps: 1e-5,
-            cross_attention_dim: 1280,
+            cross_attention_dim: PerBlock::All(1280),
             transformer_layers_per_block: PerBlock::All(1),
             attention_head_dim: PerBlock::All(8),
-            num_attention_heads: None,
             use_linear_projection: false,
             addition_embed_type: None,
             addition_time_embed_dim: None,
             projection_class_embeddings_input_dim: None,
+            time_embedding_dim: None,
+            conv_in_kernel: 3,
+            conv_out_kernel: 3,
             other: serde_json::Map::new(),
         }
     }
@@ -122,7 +138,7 @@ impl UNet2DConditionConfig {
             block_out_channels: vec![64, 128],
             layers_per_block: PerBlock::All(1),
             norm_num_groups: 16,
-            cross_attention_dim,
+            cross_attention_dim: PerBlock::All(cross_attention_dim),
             transformer_layers_per_block: PerBlock::All(1),
             attention_head_dim: PerBlock::Each(vec![2, 4]),
             use_linear_projection: true,
@@ -135,7 +151,7 @@ impl UNet2DConditionConfig {
 
     /// Width of the time embedding.
     pub fn time_embed_dim(&self) -> usize {
-        4 * self.block_out_channels[0]
+        self.time_embedding_dim.unwrap_or(4 * self.block_out_channels[0])
     }
 
     /// Width of what goes into the added embedding, where there is one.
@@ -151,7 +167,12 @@ impl UNet2DConditionConfig {
 
     /// Heads of the attentions at `level`.
     pub(super) fn num_heads(&self, level: usize) -> usize {
-        self.num_attention_heads.as_ref().unwrap_or(&self.attention_head_dim).get(level).unwrap_or(1)
+        self.attention_head_dim.get(level).unwrap_or(1)
+    }
+
+    /// Width of the conditioning at `level`.
+    pub fn conditioning_width(&self, level: usize) -> usize {
+        self.cross_attention_dim.get(level).unwrap_or(1)
     }
 
     /// Transformer layers of the attentions at `level`.
@@ -166,9 +187,7 @@ impl UNet2DConditionConfig {
 
     /// Refuses what is not implemented, naming key and value.
     pub(super) fn check(&self) -> Result<()> {
-        let refuse = |key: &str, message: String| {
-            Err(Error::Config { path: PathBuf::from("unet/config.json"), key: key.to_owned(), message })
-        };
+        let refuse = |key: &str, message: String| config::refuse(FILE, key, message);
         let levels = self.block_out_channels.len();
         if levels == 0 || self.down_block_types.len() != levels || self.up_block_types.len() != levels {
             return refuse("block_out_channels", "must have one entry for each down and up block".to_owned());
@@ -183,10 +202,11 @@ impl UNet2DConditionConfig {
                 return refuse("up_block_types", format!("`{kind}` is not implemented"));
             }
         }
-        if let Some(kind) = self.mid_block_type.as_deref().filter(|kind| *kind != "UNetMidBlock2DCrossAttn") {
-            return refuse("mid_block_type", format!("`{kind}` is not implemented"));
+        match self.mid_block_type.as_deref() {
+            None | Some("UNetMidBlock2DCrossAttn" | "UNetMidBlock2D") => {}
+            Some(kind) => return refuse("mid_block_type", format!("`{kind}` is not implemented")),
         }
-        if self.act_fn != "silu" {
+        if self.act_fn != "silu" && self.act_fn != "swish" {
             return refuse("act_fn", format!("`{}` is not implemented; only `silu` is", self.act_fn));
         }
         if let Some(kind) = self.addition_embed_type.as_deref().filter(|kind| *kind != "text_time") {
@@ -198,25 +218,39 @@ impl UNet2DConditionConfig {
                 "must be at least 6 × addition_time_embed_dim where addition_embed_type is `text_time`".to_owned(),
             );
         }
-        let per_block = [&self.layers_per_block, &self.transformer_layers_per_block, &self.attention_head_dim];
-        for (key, value) in ["layers_per_block", "transformer_layers_per_block", "attention_head_dim"].iter().zip(per_block) {
-            if value.get(levels - 1).is_none() {
+        for (key, value) in [
+            ("layers_per_block", &self.layers_per_block),
+            ("transformer_layers_per_block", &self.transformer_layers_per_block),
+            ("attention_head_dim", &self.attention_head_dim),
+            ("cross_attention_dim", &self.cross_attention_dim),
+        ] {
+            if !value.has_length(levels) {
                 return refuse(key, format!("must be a number or {levels} numbers"));
             }
         }
+        for (key, kernel) in [("conv_in_kernel", self.conv_in_kernel), ("conv_out_kernel", self.conv_out_kernel)] {
+            if kernel.is_multiple_of(2) {
+                return refuse(key, format!("{kernel} is not odd"));
+            }
+        }
+        let groups = self.norm_num_groups;
         for (level, &channels) in self.block_out_channels.iter().enumerate() {
             let heads = self.num_heads(level);
             if heads == 0 || !channels.is_multiple_of(heads) {
                 return refuse("attention_head_dim", format!("{heads} heads do not divide {channels} channels"));
             }
+            if channels == 0 || groups == 0 || !channels.is_multiple_of(groups) {
+                return refuse("norm_num_groups", format!("{groups} groups do not divide {channels} channels"));
+            }
         }
-        self.check_other(refuse)
+        self.check_other()
     }
 
     /// Switches that this network does not have must be off.
-    fn check_other(&self, refuse: impl Fn(&str, String) -> Result<()>) -> Result<()> {
-        const OFF: [&str; 9] = [
+    fn check_other(&self) -> Result<()> {
+        const OFF: [&str; 11] = [
             "class_embed_type",
+            "num_class_embeds",
             "encoder_hid_dim_type",
             "encoder_hid_dim",
             "time_embedding_act_fn",
@@ -224,28 +258,23 @@ impl UNet2DConditionConfig {
             "time_cond_proj_dim",
             "cross_attention_norm",
             "reverse_transformer_layers_per_block",
-            "attention_type",
+            "mid_block_only_cross_attention",
+            "num_attention_heads",
         ];
-        for key in OFF {
-            match self.other.get(key) {
-                None | Some(serde_json::Value::Null) => {}
-                Some(value) if key == "attention_type" && value == "default" => {}
-                Some(value) => return refuse(key, format!("{value} is not implemented; leave it null")),
-            }
-        }
-        for key in ["dual_cross_attention", "only_cross_attention", "center_input_sample", "class_embeddings_concat"] {
-            match self.other.get(key) {
-                None | Some(serde_json::Value::Null | serde_json::Value::Bool(false)) => {}
-                Some(value) => return refuse(key, format!("{value} is not implemented; only false is")),
-            }
-        }
-        for (key, accepted) in [("resnet_time_scale_shift", "default"), ("time_embedding_type", "positional")] {
-            match self.other.get(key) {
-                None | Some(serde_json::Value::Null) => {}
-                Some(value) if value == accepted => {}
-                Some(value) => return refuse(key, format!("{value} is not implemented; only `{accepted}` is")),
-            }
-        }
-        Ok(())
+        let mut fixed: Vec<(&str, Value)> = OFF.iter().map(|key| (*key, Value::Null)).collect();
+        let switches =
+            ["dual_cross_attention", "only_cross_attention", "center_input_sample", "class_embeddings_concat", "resnet_skip_time_act"];
+        fixed.extend(switches.map(|key| (key, Value::Bool(false))));
+        fixed.extend([
+            ("attention_type", Value::from("default")),
+            ("resnet_time_scale_shift", Value::from("default")),
+            ("time_embedding_type", Value::from("positional")),
+            ("downsample_padding", Value::from(1)),
+            ("mid_block_scale_factor", Value::from(1)),
+            ("resnet_out_scale_factor", Value::from(1)),
+        ]);
+        // Dropout is off when nothing trains with it; attention is computed in f32 at least, as `upcast_attention` asks.
+        let free = ["dropout", "upcast_attention", "addition_embed_type_num_heads"];
+        config::check_other(FILE, &self.other, &fixed, &free)
     }
 }

@@ -12,9 +12,10 @@ use candle_nn::VarBuilder;
 pub(super) fn sinusoidal(values: &Tensor, width: usize, flip_sin_to_cos: bool, freq_shift: f64) -> Result<Tensor> {
     let half = width / 2;
     let device = values.device();
-    let frequencies: Vec<f32> = (0..half)
-        .map(|i| (-(10_000f64.ln()) * i as f64 / (half as f64 - freq_shift)).exp() as f32)
-        .collect();
+    // In f32 from the start, as the reference has it: at timestep 999 the last bit of a frequency is 1e-4 of a turn.
+    let log_period = 10_000f64.ln() as f32;
+    let frequencies: Vec<f32> =
+        (0..half).map(|i| (-log_period * i as f32 / (half as f64 - freq_shift) as f32).exp()).collect();
     let frequencies = Tensor::from_vec(frequencies, (1, half), device)?;
     let angles = values.to_dtype(DType::F32)?.unsqueeze(1)?.broadcast_mul(&frequencies)?;
     let (sin, cos) = (angles.sin()?, angles.cos()?);

@@ -132,7 +132,7 @@ impl Decoder {
                 x = resnet.forward(&x, None)?;
             }
             if let Some(upsampler) = &block.upsampler {
-                x = upsampler.forward(&x)?;
+                x = upsampler.forward(&x, None)?;
             }
         }
         self.conv_out.forward(&self.conv_norm_out.forward_silu(&x)?)

@@ -1,8 +1,11 @@
 //! `vae/config.json`, with diffusers' keys and defaults.
 
-use crate::{Error, Result};
+use crate::{Result, config};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use serde_json::Value;
+
+/// The file in errors, until the loader puts its whole path there.
+const FILE: &str = "vae/config.json";
 
 /// Configuration of an [`AutoencoderKL`](super::AutoencoderKL); unknown keys are kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,9 +95,7 @@ impl AutoencoderKLConfig {
 
     /// Refuses what is not implemented, naming key and value.
     pub(super) fn check(&self) -> Result<()> {
-        let refuse = |key: &str, message: String| {
-            Err(Error::Config { path: PathBuf::from("vae/config.json"), key: key.to_owned(), message })
-        };
+        let refuse = |key: &str, message: String| config::refuse(FILE, key, message);
         if let Some(kind) = self.down_block_types.iter().find(|k| *k != "DownEncoderBlock2D") {
             return refuse("down_block_types", format!("`{kind}` is not known; only `DownEncoderBlock2D` is"));
         }
@@ -105,9 +106,18 @@ impl AutoencoderKLConfig {
         if levels == 0 || self.down_block_types.len() != levels || self.up_block_types.len() != levels {
             return refuse("block_out_channels", "must have one entry for each down and up block".to_owned());
         }
-        if self.act_fn != "silu" {
+        if self.act_fn != "silu" && self.act_fn != "swish" {
             return refuse("act_fn", format!("`{}` is not known; only `silu` is", self.act_fn));
         }
-        Ok(())
+        let groups = self.norm_num_groups;
+        if let Some(channels) =
+            self.block_out_channels.iter().find(|&&channels| channels == 0 || groups == 0 || !channels.is_multiple_of(groups))
+        {
+            return refuse("norm_num_groups", format!("{groups} groups do not divide {channels} channels"));
+        }
+        if self.scaling_factor == 0.0 || !self.scaling_factor.is_finite() {
+            return refuse("scaling_factor", format!("{} is no factor to divide by", self.scaling_factor));
+        }
+        config::check_other(FILE, &self.other, &[("latents_mean", Value::Null), ("latents_std", Value::Null)], &[])
     }
 }

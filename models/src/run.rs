@@ -1,0 +1,163 @@
+//! One network of a folder on given tensors: what `diptych model run` does.
+//!
+//! b batch · c latent channels · h, w latent height, width · H, W picture height, width · s tokens · d width of the
+//! conditioning · p width of the pooled conditioning · T steps
+
+mod inputs;
+mod networks;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+pub use candle_core::DType;
+use candle_core::Device;
+use serde::Serialize;
+
+pub use inputs::Inputs;
+
+use crate::model_folder::{ModelFolder, Which};
+use crate::scene_graph_encoder::GraphText;
+use crate::scheduler::InverseLabel;
+use crate::weights::TensorMap;
+use crate::{Error, Result};
+use networks::{Ddim, Prepared};
+
+/// What can be run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Network {
+    /// The noise predictor; with the gradients of Σ(sample · cotangent), if asked for.
+    Unet {
+        /// Whether gradients are computed.
+        gradients: bool,
+    },
+    /// Pictures to posteriors.
+    VaeEncode,
+    /// Latents to pictures.
+    VaeDecode,
+    /// A text encoder.
+    TextEncoder(Which),
+    /// DDIM from noise to an image's latents.
+    DdimSample(Steps),
+    /// DDIM from an image's latents to noise.
+    DdimInvert(Steps, InverseLabel),
+    /// Euler's sampler from noise to an image's latents.
+    EulerSample(Steps),
+    /// Text encoders and graph network.
+    SceneGraphEncoder(GraphText),
+}
+
+/// How a sampler goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Steps {
+    /// Number of steps.
+    pub num_inference_steps: usize,
+    /// g of `e_u + g (e_c − e_u)`.
+    pub guidance_scale: f64,
+}
+
+/// Where and how precisely.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Precision of weights and activations; statistics and sums are f32 at least.
+    pub dtype: DType,
+    /// The device.
+    pub device: Device,
+    /// Runs that are timed, after one that is not; 0: one run, not timed.
+    pub repeats: usize,
+}
+
+/// Tensors that came out, and how long it took.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// By the names of the table in `diptych model run --help`; real numbers in f32.
+    pub tensors: TensorMap,
+    /// Where repeats were asked for.
+    pub timing: Option<Timing>,
+}
+
+/// Wall time of the runs.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Timing {
+    /// The middle of all.
+    pub median_seconds: f64,
+    /// The least of all.
+    pub min_seconds: f64,
+    /// How many.
+    pub repeats: usize,
+}
+
+/// Loads what `network` needs of the folder and runs it.
+///
+/// # Errors
+/// A file of the folder is missing or broken, or an input is missing, of another shape or type than the network takes,
+/// or not finite; each error names it.
+pub fn run(network: &Network, folder: &Path, inputs: &Inputs, settings: &Settings) -> Result<Outcome> {
+    let folder = ModelFolder::open(folder)?;
+    let prepared = prepare(network, &folder, inputs, settings)?;
+    let mut tensors = prepared.run()?;
+    let mut timing = None;
+    if settings.repeats > 0 {
+        let mut times = Vec::with_capacity(settings.repeats);
+        for _ in 0..settings.repeats {
+            let start = Instant::now();
+            tensors = prepared.run()?;
+            settings.device.synchronize()?;
+            times.push(start.elapsed());
+        }
+        timing = Some(Timing::of(times));
+    }
+    let tensors = tensors
+        .into_iter()
+        .map(|(name, tensor)| {
+            let tensor = if tensor.dtype().is_float() { tensor.to_dtype(DType::F32)? } else { tensor };
+            Ok((name, tensor.detach().to_device(&Device::Cpu)?))
+        })
+        .collect::<Result<_>>()?;
+    Ok(Outcome { tensors, timing })
+}
+
+fn prepare(network: &Network, folder: &ModelFolder, inputs: &Inputs, settings: &Settings) -> Result<Prepared> {
+    let Settings { dtype, device, .. } = settings;
+    let inputs = inputs.on(*dtype, device);
+    match network {
+        Network::Unet { gradients } => networks::unet(folder, &inputs, *gradients),
+        Network::VaeEncode => networks::vae_encode(folder, &inputs),
+        Network::VaeDecode => networks::vae_decode(folder, &inputs),
+        Network::TextEncoder(which) => networks::text_encoder(folder, &inputs, *which),
+        Network::DdimSample(steps) => networks::ddim(folder, &inputs, *steps, Ddim::Sample),
+        Network::DdimInvert(steps, label) => networks::ddim(folder, &inputs, *steps, Ddim::Invert(*label)),
+        Network::EulerSample(steps) => networks::ddim(folder, &inputs, *steps, Ddim::Euler),
+        Network::SceneGraphEncoder(graph) => networks::scene_graph_encoder(folder, graph, *dtype, device),
+    }
+}
+
+impl Timing {
+    fn of(mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        let middle = |index: usize| times.get(index).copied().unwrap_or_default().as_secs_f64();
+        let half = times.len() / 2;
+        let median = if times.len().is_multiple_of(2) { f64::midpoint(middle(half.saturating_sub(1)), middle(half)) } else { middle(half) };
+        Self { median_seconds: median, min_seconds: middle(0), repeats: times.len() }
+    }
+}
+
+/// The device of a name: `cpu`, `cuda:0` …
+///
+/// # Errors
+/// The name is not one, or this build or machine has no such device.
+pub fn device(name: &str) -> Result<Device> {
+    if name == "cpu" {
+        return Ok(Device::Cpu);
+    }
+    let index = match name.strip_prefix("cuda") {
+        Some("") => Some(0),
+        Some(rest) => rest.strip_prefix(':').and_then(|index| index.parse().ok()),
+        None => None,
+    };
+    let index: usize = index.ok_or_else(|| Error::Invalid(format!("`{name}` is no device; `cpu` and `cuda:0` are")))?;
+    if cfg!(feature = "cuda") {
+        Ok(Device::new_cuda(index)?)
+    } else {
+        Err(Error::Invalid(format!("{name}: this program was built without the feature `cuda`")))
+    }
+}
