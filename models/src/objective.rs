@@ -1,33 +1,59 @@
 //! What a preference is worth: from errors of the noise prediction to the loss of a pair.
 //!
-//! Every objective here is a DPO (Rafailov et al. 2023, arXiv 2305.18290): it turns a pair into a logit z, the
-//! difference of the implicit rewards of winner and loser, and the loss of the pair is −log σ(z) = softplus(−z).
-//! They differ in the states at which the noise prediction is asked, in what it is compared with, and in how the errors
-//! become z; a file each, the formula on top.
+//! Every pair objective here is a DPO (Rafailov et al. 2023, arXiv 2305.18290): it turns a pair into a logit z, the
+//! difference of the implicit rewards of winner and loser, and a form of [`preference`] makes the loss of it, −log σ(z)
+//! unless another is asked for. They differ in the states at which the noise prediction is asked, in what it is compared
+//! with, and in how the errors become z; a file each, the formula on top.
 
+pub mod d3po;
 pub mod diffusion_dpo;
+pub mod inpo;
 pub mod inversion_dpo;
+pub mod inversion_dpo_official;
 pub mod inversion_dpo_published;
+pub mod mixture;
+pub mod preference;
+pub mod sft;
+pub mod single_timestep;
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
+pub use d3po::D3po;
 pub use diffusion_dpo::DiffusionDpo;
-pub use inversion_dpo::{InversionDpo, PathSource};
-pub use inversion_dpo_published::{InversionDpoPublished, Reduction, Sign, Start, Weighting};
+pub use inpo::Inpo;
+pub use inversion_dpo::{InversionDpo, PathSource, PathTarget, TimestepReduction};
+pub use inversion_dpo_official::InversionDpoOfficial;
+pub use inversion_dpo_published::{InversionDpoPublished, Reduction, Sign, Start, StatePairing, Weighting};
+pub use mixture::Mixture;
+pub use preference::{Preference, PreferenceForm, preference_loss, preference_loss_of, preference_slope};
+pub use sft::Sft;
+pub use single_timestep::SingleTimestep;
 
 use crate::{Error, Result};
 
 /// An objective and its settings, in JSON `{"name": "inversion-dpo", "beta": 2000, …}`. Unknown settings are refused.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "kebab-case")]
 pub enum ObjectiveSettings {
     /// Four terms along a path of the reference: the default.
     InversionDpo(InversionDpo),
     /// Equation 16 of the paper, as printed or as its script has it.
     InversionDpoPublished(InversionDpoPublished),
+    /// The released script with its own constants.
+    InversionDpoOfficial(InversionDpoOfficial),
+    /// One term of equation 16.
+    SingleTimestep(SingleTimestep),
     /// Four terms at noised images.
     DiffusionDpo(DiffusionDpo),
+    /// Four terms along a path of the policy.
+    Inpo(Inpo),
+    /// Likelihoods of stochastic steps.
+    D3po(D3po),
+    /// Noise prediction on winners.
+    Sft(Sft),
+    /// Two of the others.
+    Mixture(Mixture),
 }
 
 impl Default for ObjectiveSettings {
@@ -42,27 +68,47 @@ impl ObjectiveSettings {
         match self {
             Self::InversionDpo(_) => "inversion-dpo",
             Self::InversionDpoPublished(_) => "inversion-dpo-published",
+            Self::InversionDpoOfficial(_) => "inversion-dpo-official",
+            Self::SingleTimestep(_) => "single-timestep",
             Self::DiffusionDpo(_) => "diffusion-dpo",
+            Self::Inpo(_) => "inpo",
+            Self::D3po(_) => "d3po",
+            Self::Sft(_) => "sft",
+            Self::Mixture(_) => "mixture",
         }
     }
 
-    /// β, the strength of the pull to the reference.
-    pub fn beta(&self) -> f64 {
+    /// The objectives that this is made of, with their weights: itself, or those of the mixture.
+    pub fn parts(&self) -> Vec<(&Self, f64)> {
         match self {
-            Self::InversionDpo(settings) => settings.beta,
-            Self::InversionDpoPublished(settings) => settings.beta,
-            Self::DiffusionDpo(settings) => settings.beta,
+            Self::Mixture(mixture) => mixture.parts().into(),
+            one => vec![(one, 1.)],
+        }
+    }
+
+    /// The settings of the two-term family, whose gradient is zero at the reference.
+    pub fn two_term(&self) -> Option<InversionDpoPublished> {
+        match self {
+            Self::InversionDpoPublished(settings) => Some(*settings),
+            Self::InversionDpoOfficial(settings) => Some(settings.published()),
+            Self::SingleTimestep(settings) => Some(settings.published()),
+            _ => None,
         }
     }
 
     /// # Errors
     /// A value out of its range, or an objective that cannot move as it is set.
     pub fn validate(&self) -> Result<()> {
-        positive("beta", self.beta())?;
         match self {
             Self::InversionDpo(settings) => settings.validate(),
             Self::InversionDpoPublished(settings) => settings.validate(),
-            Self::DiffusionDpo(_) => Ok(()),
+            Self::InversionDpoOfficial(settings) => settings.validate(),
+            Self::SingleTimestep(settings) => settings.validate(),
+            Self::DiffusionDpo(settings) => positive("beta", settings.beta),
+            Self::Inpo(settings) => settings.validate(),
+            Self::D3po(settings) => settings.validate(),
+            Self::Sft(_) => Ok(()),
+            Self::Mixture(settings) => settings.validate(),
         }
     }
 }
@@ -99,27 +145,6 @@ pub fn four_term_logits(errors: &PairErrors, beta: f64) -> Result<Tensor> {
     Ok(((winner - loser)? * -beta)?)
 }
 
-/// −log σ(z) of each pair, `[b]` → `[b]`; neither overflows nor loses its gradient at z = 0, where training starts.
-///
-/// # Errors
-/// Candle's.
-pub fn preference_loss(logits: &Tensor) -> Result<Tensor> {
-    // softplus(−z) = max(−z, 0) + log(1 + exp(−|z|)). The kinks cancel: at 0, relu has slope 1 and abs slope 1 too.
-    let negated = logits.neg()?;
-    let tail = (negated.abs()?.neg()?.exp()? + 1.)?.log()?;
-    Ok((negated.relu()? + tail)?)
-}
-
-/// −log σ(z) of a number.
-pub fn preference_loss_of(logit: f64) -> f64 {
-    (-logit).max(0.) + (-logit.abs()).exp().ln_1p()
-}
-
-/// d(−log σ(z))/dz = −σ(−z): with it the gradient of a loss over many timesteps can be gathered one timestep at a time.
-pub fn preference_slope(logit: f64) -> f64 {
-    -1. / (1. + logit.exp())
-}
-
 /// What a batch of pairs tells about the training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PairSummary {
@@ -132,19 +157,29 @@ pub struct PairSummary {
 }
 
 /// Summary of the logits of a batch; all zero for none.
-pub fn summarize(logits: &[f64]) -> PairSummary {
+pub fn summarize(logits: &[f64], preference: Preference) -> PairSummary {
     if logits.is_empty() {
         return PairSummary::default();
     }
-    let mean = |of: fn(f64) -> f64| logits.iter().map(|&logit| of(logit)).sum::<f64>() / logits.len() as f64;
+    let mean = |of: &dyn Fn(f64) -> f64| logits.iter().map(|&logit| of(logit)).sum::<f64>() / logits.len() as f64;
     PairSummary {
-        loss: mean(preference_loss_of),
-        implicit_reward_margin: mean(|logit| logit),
-        pair_accuracy: mean(|logit| match logit {
+        loss: mean(&|logit| preference.loss(logit)),
+        implicit_reward_margin: mean(&|logit| logit),
+        pair_accuracy: mean(&|logit| match logit {
             0. => 0.5,
             _ => f64::from(logit > 0.),
         }),
     }
+}
+
+/// Numbers, one an example, shaped so that they multiply examples like `like`: `[b, 1, …]`.
+fn column(values: impl Iterator<Item = f64>, like: &Tensor) -> Result<Tensor> {
+    let values: Vec<f64> = values.collect();
+    let mut shape = vec![1; like.rank()];
+    if let Some(first) = shape.first_mut() {
+        *first = values.len();
+    }
+    Ok(Tensor::from_vec(values, shape.as_slice(), like.device())?.to_dtype(like.dtype())?)
 }
 
 fn positive(name: &str, value: f64) -> Result<()> {
@@ -159,23 +194,6 @@ fn positive(name: &str, value: f64) -> Result<()> {
 mod tests {
     use super::*;
     use candle_core::{Device, Var};
-
-    #[test]
-    fn the_loss_and_its_slope_at_zero_and_far_out() {
-        let logits = Var::new(&[0f64, 2., -2., 900., -900.], &Device::Cpu).unwrap();
-        let losses = preference_loss(logits.as_tensor()).unwrap();
-        let expected = [std::f64::consts::LN_2, 0.126_928_011_042_972, 2.126_928_011_042_972, 0., 900.];
-        for (i, loss) in losses.to_vec1::<f64>().unwrap().into_iter().enumerate() {
-            assert!((loss - expected[i]).abs() < 1e-12, "{loss} for {}", expected[i]);
-        }
-        let gradients = losses.sum_all().unwrap().backward().unwrap();
-        let gradient = gradients.get(logits.as_tensor()).unwrap().to_vec1::<f64>().unwrap();
-        for (slope, logit) in gradient.into_iter().zip([0., 2., -2., 900., -900.]) {
-            assert!((slope - preference_slope(logit)).abs() < 1e-12, "{slope} at {logit}");
-        }
-        assert_eq!(preference_slope(0.), -0.5);
-        assert_eq!(preference_loss_of(0.), std::f64::consts::LN_2);
-    }
 
     #[test]
     fn four_terms_by_hand() {
@@ -209,9 +227,9 @@ mod tests {
 
     #[test]
     fn summaries_count_ties_half() {
-        let summary = summarize(&[0., 1., -1., 4.]);
+        let summary = summarize(&[0., 1., -1., 4.], Preference::default());
         assert_eq!((summary.implicit_reward_margin, summary.pair_accuracy), (1., 0.625));
-        assert_eq!(summarize(&[]).loss, 0.);
+        assert_eq!(summarize(&[], Preference::default()).loss, 0.);
     }
 
     #[test]
@@ -219,8 +237,8 @@ mod tests {
         let read = |text: &str| serde_json::from_str::<ObjectiveSettings>(text);
         assert_eq!(read(r#"{"name":"inversion-dpo"}"#).unwrap(), ObjectiveSettings::default());
         let inverted = read(r#"{"name":"inversion-dpo","path":"inverted","beta":500}"#).unwrap();
-        assert_eq!((inverted.name(), inverted.beta()), ("inversion-dpo", 500.));
-        assert!(matches!(inverted, ObjectiveSettings::InversionDpo(InversionDpo { path: PathSource::Inverted, .. })));
+        let expected = InversionDpo { path: PathSource::Inverted, beta: 500., ..InversionDpo::default() };
+        assert_eq!(inverted, ObjectiveSettings::InversionDpo(expected));
         assert!(read(r#"{"name":"diffusion-dpo","path":"inverted"}"#).is_err());
         assert!(read(r#"{"name":"diffusion-dpo","betta":1}"#).is_err());
         assert!(read(r#"{"name":"dpo"}"#).is_err());
@@ -231,5 +249,28 @@ mod tests {
         let text = serde_json::to_string(&published).unwrap();
         assert_eq!(read(&text).unwrap(), published);
         assert!(text.contains(r#""name":"inversion-dpo-published""#), "{text}");
+        let mixture = r#"{"name":"mixture","first":{"name":"sft"},"second":{"name":"d3po","clip":0.2},"weight":0.3}"#;
+        let mixture = read(mixture).unwrap();
+        mixture.validate().unwrap();
+        assert_eq!(read(&serde_json::to_string(&mixture).unwrap()).unwrap(), mixture);
+        assert_eq!(
+            mixture.parts().iter().map(|(part, weight)| (part.name(), *weight)).collect::<Vec<_>>(),
+            [("sft", 0.7), ("d3po", 0.3),]
+        );
+        for bad in [
+            r#"{"name":"mixture","first":{"name":"sft"},"second":{"name":"inpo"},"weight":1}"#,
+            r#"{"name":"mixture","first":{"name":"sft"},"second":{"name":"inpo","eta":2}}"#,
+            r#"{"name":"mixture","first":{"name":"inversion-dpo-official"},"second":{"name":"single-timestep"}}"#,
+            r#"{"name":"d3po","eta":0}"#,
+            r#"{"name":"inversion-dpo-official"}"#,
+        ] {
+            assert!(read(bad).unwrap().validate().is_err(), "{bad}");
+        }
+        // Taken along.
+        read(r#"{"name":"mixture","first":{"name":"sft"},"second":{"name":"single-timestep"}}"#)
+            .unwrap()
+            .validate()
+            .unwrap();
+        assert!(read(r#"{"name":"sft","beta":1}"#).is_err());
     }
 }

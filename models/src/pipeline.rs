@@ -25,6 +25,9 @@ use std::sync::Arc;
 /// Images that one thread works on at a time.
 const IMAGES_PER_CHUNK: usize = 8;
 
+/// Before the names of a scene-graph encoder's parameters, where a file holds them beside those of a UNet.
+pub const ENCODER_PREFIX: &str = "scene_graph_encoder.";
+
 /// What the UNet is conditioned on.
 #[derive(Clone, Debug)]
 pub struct Conditioning {
@@ -116,6 +119,8 @@ pub struct Pipeline {
     tokenizer: Tokenizer,
     encoders: Arc<TextStack>,
     scene_graph_encoder: Option<Arc<SceneGraphEncoder>>,
+    /// What the encoder was loaded from.
+    scene_graph_encoder_weights: Option<Arc<(SceneGraphEncoderConfig, TensorMap)>>,
     unet: Arc<UNet2DConditionModel>,
     unet_weights: Arc<TensorMap>,
     vae: Arc<AutoencoderKL>,
@@ -142,6 +147,10 @@ impl Pipeline {
         let (unet, weights) = folder.unet(DType::F32, device)?;
         hashed.push(("unet", weights));
 
+        let scene_graph_encoder_weights = match hashed.iter().find(|(name, _)| *name == "scene_graph_encoder") {
+            Some((name, weights)) => Some(Arc::new((read_json(&dir.join(name).join("config.json"))?, weights.clone()))),
+            None => None,
+        };
         let hash = content_hash(hashed.iter().map(|(name, tensors)| (*name, tensors)))?;
         let unet_weights = hashed.pop().map(|(_, weights)| weights).unwrap_or_default();
         Ok(Self {
@@ -149,6 +158,7 @@ impl Pipeline {
             tokenizer,
             encoders: Arc::new(encoders),
             scene_graph_encoder,
+            scene_graph_encoder_weights,
             unet: Arc::new(unet),
             unet_weights: Arc::new(unet_weights),
             vae: Arc::new(vae),
@@ -197,6 +207,11 @@ impl Pipeline {
         &self.unet_weights
     }
 
+    /// Configuration and parameters by name of the scene-graph encoder, where it was loaded with the pipeline.
+    pub fn scene_graph_encoder_weights(&self) -> Option<(&SceneGraphEncoderConfig, &TensorMap)> {
+        self.scene_graph_encoder_weights.as_deref().map(|(config, weights)| (config, weights))
+    }
+
     /// The text encoders.
     pub fn text_encoders(&self) -> &TextStack {
         &self.encoders
@@ -210,25 +225,58 @@ impl Pipeline {
     /// The same pipeline with another scene-graph encoder, or none.
     #[must_use]
     pub fn with_scene_graph_encoder(&self, encoder: Option<SceneGraphEncoder>) -> Self {
-        Self { scene_graph_encoder: encoder.map(Arc::new), ..self.clone() }
+        let encoder = encoder.map(Arc::new);
+        Self { scene_graph_encoder: encoder, scene_graph_encoder_weights: None, ..self.clone() }
     }
 
-    /// The same pipeline with trained UNet weights: a file that holds all parameters, or LoRA adapters for some, in the
-    /// style of diffusers, PEFT or kohya.
+    /// The same pipeline with trained weights: a file that holds all parameters of a UNet, or LoRA adapters for some (in
+    /// the style of diffusers, PEFT or kohya), or those of a scene-graph encoder below [`ENCODER_PREFIX`], or an encoder
+    /// and adapters.
     ///
     /// # Errors
-    /// The file is broken, or a tensor of it belongs to no layer of this network.
+    /// The file is broken, or a tensor of it belongs to no layer of these networks.
     pub fn with_unet(&self, weights: &Path) -> Result<Self> {
         let header = SafetensorsFile::open(weights)?.metadata().clone();
         let mut trained = read_file(weights, DType::F32, &self.device)?;
+        let of_encoder: TensorMap = trained
+            .iter()
+            .filter_map(|(name, tensor)| Some((name.strip_prefix(ENCODER_PREFIX)?.to_owned(), tensor.clone())))
+            .collect();
+        trained.retain(|name, _| !name.starts_with(ENCODER_PREFIX));
         if checkpoint_keys::are_adapters(&trained) {
             trained = checkpoint_keys::adapters_from_any(trained, &header, &self.unet_weights)?;
         }
         let mut all = if trained.contains_key("conv_in.weight") { TensorMap::new() } else { (*self.unet_weights).clone() };
         all.extend(trained);
         let unet = load_strictly(&all, weights, &self.device, |vb| UNet2DConditionModel::load(&vb, self.unet.config()))?;
-        let hash = content_hash([(self.hash.as_str(), &all)])?;
-        Ok(Self { unet: Arc::new(unet), unet_weights: Arc::new(all), hash, ..self.clone() })
+        let mut hashed = vec![(self.hash.as_str(), &all)];
+        if !of_encoder.is_empty() {
+            hashed.push(("scene_graph_encoder", &of_encoder));
+        }
+        let hash = content_hash(hashed)?;
+        let pipeline = self.with_encoder_weights(of_encoder, weights)?;
+        Ok(Self { unet: Arc::new(unet), unet_weights: Arc::new(all), hash, ..pipeline })
+    }
+
+    fn with_encoder_weights(&self, trained: TensorMap, origin: &Path) -> Result<Self> {
+        if trained.is_empty() {
+            return Ok(self.clone());
+        }
+        let Some((config, weights)) = self.scene_graph_encoder_weights() else {
+            return Err(Error::Tensor {
+                path: origin.to_owned(),
+                tensor: format!("{ENCODER_PREFIX}*"),
+                message: "this model has no scene-graph encoder".to_owned(),
+            });
+        };
+        let mut all = weights.clone();
+        all.extend(trained);
+        let network = load_strictly(&all, origin, &self.device, |vb| SceneGraphEncoder::load(&vb, config))?;
+        Ok(Self {
+            scene_graph_encoder: Some(Arc::new(network)),
+            scene_graph_encoder_weights: Some(Arc::new((config.clone(), all))),
+            ..self.clone()
+        })
     }
 
     /// Conditioning of scene graphs, in their order.

@@ -3,35 +3,40 @@
 //! One step reads top-down in [`Trainer::step`]. Everything random in a step follows from the seed and the step's
 //! number, so a resumed run is the same run, bit for bit, whatever the number of threads.
 
-mod batch;
 pub mod data_parallel;
+mod draw;
 mod example;
+mod gradient;
+#[cfg(test)]
+mod gradient_tests;
 pub mod learning_rate;
+mod networks;
 pub mod optimizer;
+mod parameters;
 mod settings;
+mod states;
 mod trajectory;
 
 pub use example::{ImageInput, PairInput};
 pub use settings::{Trainable, TrainerSettings};
 
-use crate::lora::LoraSettings;
-use crate::objective::{InversionDpoPublished, ObjectiveSettings, Start, inversion_dpo_published};
+use crate::objective::{
+    DiffusionDpo, InversionDpoPublished, ObjectiveSettings, PathTarget, PreferenceForm, Start, inversion_dpo_published,
+};
 use crate::pipeline::{Conditioning, GraphMode, Pipeline, SampleSettings};
 use crate::scene_graph_encoder::GraphText;
 use crate::unet::UNet2DConditionModel;
-use crate::weights::{TensorMap, VarMap, load_strictly, read_json, write_file, write_json};
+use crate::weights::{TensorMap, VarMap, read_json, write_file, write_json};
 use crate::{Error, Result};
-use batch::{Batch, Networks};
-use candle_core::{DType, Tensor, Var};
-use optimizer::{AdamW, AdamWSettings, Gradients, clip_gradients, gradient_norm};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, StandardNormal};
+use candle_core::DType;
+use gradient::{Component, Outcome};
+use networks::{Networks, TrainedEncoder};
+use optimizer::{Gradients, Optimizer, clip_gradients, gradient_norm};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
-use trajectory::{PathImage, PathSettings, Trajectory, trajectories};
+use trajectory::{PathImage, PathReading, PathSettings, Trajectory, trajectories};
 
 /// How far the preparation is.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,12 +63,14 @@ pub enum Control {
 pub struct StepMetrics {
     /// Steps done, this one included.
     pub step: usize,
-    /// Mean −log σ(z) over the batch.
+    /// Mean loss over the batch.
     pub loss: f64,
-    /// Mean z.
-    pub implicit_reward_margin: f64,
-    /// Share of pairs with z > 0.
-    pub pair_accuracy: f64,
+    /// Mean z; none for an objective without logits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub implicit_reward_margin: Option<f64>,
+    /// Share of pairs with z > 0; none for an objective without logits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair_accuracy: Option<f64>,
     /// Norm of the gradient before clipping.
     #[serde(rename = "grad_norm")]
     pub gradient_norm: f64,
@@ -80,14 +87,15 @@ pub struct Trainer {
     settings: TrainerSettings,
     reference: Arc<Pipeline>,
     policy: UNet2DConditionModel,
+    /// The policy's own scene-graph encoder, where it learns.
+    encoder: Option<TrainedEncoder>,
     vars: VarMap,
     /// Parameters that are exported but not trained: the alphas of adapters.
     constants: TensorMap,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     conditioning: Conditioning,
     pairs: Vec<PairInput>,
-    /// Of winner and loser of each pair; empty where the objective needs none.
-    paths: Vec<[Arc<Trajectory>; 2]>,
+    components: Vec<Component>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -116,21 +124,20 @@ impl Trainer {
         };
         tell("encode", 0, graphs.len())?;
         let conditioning = reference.encode_graphs(graphs, GraphMode::SceneGraph)?;
-        let paths = match path_settings(&settings) {
-            Some(path_settings) => paths_of(&reference, &conditioning, graphs, &pairs, path_settings, cache, &mut tell)?,
-            None => Vec::new(),
-        };
-        let (vars, constants) = trainable(&reference, &settings)?;
-        let policy = load_policy(&reference, &vars, &constants)?;
-        let optimizer = AdamW::new(
-            &vars,
-            AdamWSettings {
-                weight_decay: settings.weight_decay as f32,
-                ema_decay: settings.ema_decay as f32,
-                ..AdamWSettings::default()
-            },
-        )?;
-        Ok(Self { settings, reference, policy, vars, constants, optimizer, conditioning, pairs, paths })
+        let mut components = Vec::new();
+        for (objective, weight) in settings.objective.parts() {
+            let paths = match path_settings(objective, settings.sampling) {
+                Some(wanted) => paths_of(&reference, &conditioning, graphs, &pairs, wanted, cache, &mut tell)?,
+                None => Vec::new(),
+            };
+            components.push(Component { objective: objective.clone(), weight, paths });
+        }
+        let (vars, constants) = parameters::trainable(&reference, &settings)?;
+        let policy = parameters::load_policy(&reference, &vars, &constants)?;
+        let encoder = parameters::load_encoder(&reference, &settings, &vars, graphs)?;
+        let optimizer =
+            Optimizer::new(settings.optimizer, &vars, settings.weight_decay as f32, settings.ema_decay as f32)?;
+        Ok(Self { settings, reference, policy, encoder, vars, constants, optimizer, conditioning, pairs, components })
     }
 
     /// Steps done.
@@ -142,28 +149,16 @@ impl Trainer {
     pub fn step(&mut self) -> Result<StepMetrics> {
         let started = Instant::now();
         let step = self.step_index();
-        let batch = Batch::draw(&self.settings, step, &self.pairs, &self.paths)?;
-        let networks = Networks {
-            policy: &self.policy,
-            reference: &self.reference,
-            conditioning: &self.conditioning,
-            vars: &self.vars,
-        };
-        let outcome = match &self.settings.objective {
-            ObjectiveSettings::InversionDpoPublished(objective) if !warms_up(objective, step) => {
-                batch.published(&networks, objective)?
-            }
-            objective => batch.four_term(&networks, objective.beta())?,
-        };
+        let outcome = self.outcome(step)?;
         let mut gradients = outcome.gradients;
-        self.refuse_to_pretend(&gradients)?;
+        self.refuse_to_pretend(step, &gradients)?;
         let gradient_norm = clip_gradients(&mut gradients, self.settings.max_grad_norm);
-        if !gradient_norm.is_finite() || !outcome.summary.loss.is_finite() {
+        if !gradient_norm.is_finite() || !outcome.loss.is_finite() {
             return Err(Error::Training(format!(
                 "step {}: loss {} and gradient norm {gradient_norm}; the last checkpoint is good. Lower the learning \
                  rate or beta",
                 step + 1,
-                outcome.summary.loss
+                outcome.loss
             )));
         }
         let TrainerSettings { warmup_steps, max_steps, .. } = self.settings;
@@ -172,27 +167,61 @@ impl Trainer {
         self.optimizer.step(&gradients, learning_rate)?;
         Ok(StepMetrics {
             step: step + 1,
-            loss: outcome.summary.loss,
-            implicit_reward_margin: outcome.summary.implicit_reward_margin,
-            pair_accuracy: outcome.summary.pair_accuracy,
+            loss: outcome.loss,
+            implicit_reward_margin: outcome.pairs.map(|pairs| pairs.implicit_reward_margin),
+            pair_accuracy: outcome.pairs.map(|pairs| pairs.pair_accuracy),
             gradient_norm,
-            drift: outcome.drift,
+            drift: outcome.drift.sqrt(),
             learning_rate,
             seconds: started.elapsed().as_secs_f64(),
         })
     }
 
+    /// Loss and gradient of the pairs of a step, over all objectives of a mixture.
+    fn outcome(&self, step: usize) -> Result<Outcome> {
+        let drawn = draw::draw(&self.settings, step, &self.pairs);
+        let networks = Networks {
+            policy: &self.policy,
+            reference: &self.reference,
+            conditioning: &self.conditioning,
+            encoder: self.encoder.as_ref(),
+            vars: &self.vars,
+        };
+        let mut total = Outcome::default();
+        for component in &self.components {
+            let objective = at_step(&component.objective, step);
+            let mut part = gradient::of_batch(&networks, &self.settings, &objective, component, &drawn)?;
+            if self.components.len() == 1 {
+                return Ok(part);
+            }
+            part.gradients.values_mut().flat_map(|g| g.iter_mut()).for_each(|g| *g *= component.weight as f32);
+            data_parallel::add_gradients(&mut total.gradients, part.gradients);
+            total.loss += component.weight * part.loss;
+            total.drift += component.weight * part.drift;
+            // Logits of different objectives are not of one kind: those of the first that has any.
+            total.pairs = total.pairs.or(part.pairs);
+        }
+        Ok(total)
+    }
+
     /// An objective without a gradient where it stands cannot learn; going on would only look like training.
-    fn refuse_to_pretend(&self, gradients: &Gradients) -> Result<()> {
+    fn refuse_to_pretend(&self, step: usize, gradients: &Gradients) -> Result<()> {
         if gradient_norm(gradients) != 0.0 {
             return Ok(());
         }
-        match self.settings.objective {
-            ObjectiveSettings::InversionDpoPublished(_) => Err(inversion_dpo_published::cannot_move()),
-            _ => Err(Error::Training(
-                "the gradient is exactly zero: winner and loser are the same images, or β is too small".to_owned(),
-            )),
+        let objectives = || self.components.iter().map(|component| &component.objective);
+        if objectives().all(|objective| objective.two_term().is_some()) {
+            return Err(inversion_dpo_published::cannot_move());
         }
+        // A hinge that is content, or likelihood ratios that are all clipped: the next batch may have more to say.
+        let may_rest = self.settings.preference.form == PreferenceForm::Hinge
+            || objectives().any(|objective| matches!(objective, ObjectiveSettings::D3po(_)));
+        if step > 0 && may_rest {
+            return Ok(());
+        }
+        Err(Error::Training(
+            "the gradient is exactly zero: winner and loser are the same images, or β is too small".to_owned(),
+        ))
     }
 
     /// Writes a checkpoint folder, whole or not at all: all that an exact resume needs.
@@ -271,25 +300,33 @@ fn check_pairs(reference: &Pipeline, graphs: &[GraphText], pairs: &[PairInput]) 
     Ok(())
 }
 
-/// The first steps of a published objective may be Diffusion-DPO's.
-fn warms_up(objective: &InversionDpoPublished, step: usize) -> bool {
-    matches!(objective.start, Start::DiffusionDpo { steps } if step < steps)
+/// The first steps of a two-term objective may be Diffusion-DPO's.
+fn at_step(objective: &ObjectiveSettings, step: usize) -> ObjectiveSettings {
+    match objective.two_term() {
+        Some(InversionDpoPublished { beta, start: Start::DiffusionDpo { steps }, .. }) if step < steps => {
+            ObjectiveSettings::DiffusionDpo(DiffusionDpo { beta })
+        }
+        _ => objective.clone(),
+    }
 }
 
-fn path_settings(settings: &TrainerSettings) -> Option<PathSettings> {
-    match &settings.objective {
-        ObjectiveSettings::InversionDpo(objective) => Some(PathSettings::of(objective, settings.sampling)),
-        ObjectiveSettings::InversionDpoPublished(objective) => Some(PathSettings {
-            sampling: settings.sampling,
-            source: crate::objective::PathSource::Inverted,
-            inversion: SampleSettings {
-                num_inference_steps: objective.inversion_steps,
-                guidance_scale: objective.guidance_scale,
-            },
-            label: objective.inversion_label,
-        }),
-        ObjectiveSettings::DiffusionDpo(_) => None,
+/// Which paths an objective needs, and what of them.
+fn path_settings(objective: &ObjectiveSettings, sampling: SampleSettings) -> Option<(PathSettings, PathReading)> {
+    if let ObjectiveSettings::InversionDpo(objective) = objective {
+        let step_noises = objective.target == PathTarget::Step;
+        return Some((PathSettings::of(objective, sampling), PathReading { step_noises, ..PathReading::default() }));
     }
+    let objective = objective.two_term()?;
+    let settings = PathSettings {
+        sampling,
+        source: crate::objective::PathSource::Inverted,
+        inversion: SampleSettings {
+            num_inference_steps: objective.inversion_steps,
+            guidance_scale: objective.guidance_scale,
+        },
+        label: objective.inversion_label,
+    };
+    Some((settings, PathReading { pairing: objective.pairing, step_noises: false }))
 }
 
 /// Paths of both images of each pair; an image that several pairs share is worked on once.
@@ -298,7 +335,7 @@ fn paths_of(
     conditioning: &Conditioning,
     graphs: &[GraphText],
     pairs: &[PairInput],
-    settings: PathSettings,
+    (settings, reading): (PathSettings, PathReading),
     cache: &Path,
     tell: &mut dyn FnMut(&'static str, usize, usize) -> Result<()>,
 ) -> Result<Vec<[Arc<Trajectory>; 2]>> {
@@ -316,7 +353,7 @@ fn paths_of(
     }
     let stage = if images.iter().any(|one| one.image.seed.is_some()) { "replay" } else { "invert" };
     let paths: Vec<Arc<Trajectory>> =
-        trajectories(reference, conditioning, graphs, &images, settings, cache, &mut |done, total| {
+        trajectories(reference, conditioning, graphs, &images, settings, reading, cache, &mut |done, total| {
             tell(stage, done, total)
         })?
         .into_iter()
@@ -324,59 +361,3 @@ fn paths_of(
         .collect();
     Ok(of_pairs.into_iter().map(|places| places.map(|place| Arc::clone(&paths[place]))).collect())
 }
-
-/// The variables to train, and constants that belong to them.
-fn trainable(reference: &Pipeline, settings: &TrainerSettings) -> Result<(VarMap, TensorMap)> {
-    let (vars, constants) = match settings.trainable {
-        Trainable::Unet => {
-            let vars = reference
-                .unet_weights()
-                .iter()
-                .map(|(name, tensor)| Ok((name.clone(), Var::from_tensor(&tensor.copy()?)?)))
-                .collect::<Result<VarMap>>()?;
-            (vars, TensorMap::new())
-        }
-        Trainable::Lora { rank, alpha } => {
-            let lora = LoraSettings { rank, alpha, ..LoraSettings::default() };
-            let adapters = lora.fresh_adapters(reference.unet_weights(), settings.seed, reference.device())?;
-            let parts = adapters.iter().map(|(name, var)| (name.clone(), var.as_detached_tensor())).collect();
-            let constants = lora.alphas(&parts)?;
-            (adapters, constants)
-        }
-    };
-    if let ObjectiveSettings::InversionDpoPublished(InversionDpoPublished { start: Start::Jitter { std }, .. }) =
-        settings.objective
-    {
-        jitter(&vars, std, settings.seed)?;
-    }
-    Ok((vars, constants))
-}
-
-/// Moves every variable by normal noise of `std` times the deviation of its values.
-fn jitter(vars: &VarMap, std: f64, seed: u64) -> Result<()> {
-    for (number, var) in vars.values().enumerate() {
-        let values = var.flatten_all()?.to_vec1::<f32>()?;
-        let count = values.len().max(1) as f64;
-        let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
-        let variance = values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / count;
-        let scale = (std * variance.sqrt()) as f32;
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        rng.set_stream(number as u64);
-        let moved: Vec<f32> = values
-            .into_iter()
-            .map(|value| value + scale * Distribution::<f32>::sample(&StandardNormal, &mut rng))
-            .collect();
-        var.set(&Tensor::from_vec(moved, var.shape(), var.device())?)?;
-    }
-    Ok(())
-}
-
-fn load_policy(reference: &Pipeline, vars: &VarMap, constants: &TensorMap) -> Result<UNet2DConditionModel> {
-    let mut tensors = reference.unet_weights().clone();
-    tensors.extend(constants.clone());
-    tensors.extend(vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())));
-    load_strictly(&tensors, Path::new("unet"), reference.device(), |vb| {
-        UNet2DConditionModel::load(&vb, reference.unet().config())
-    })
-}
-

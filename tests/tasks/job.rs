@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use builder::job::{EvaluationSpec, JobSpec, JobState, Objective, PathChoice, Start};
+use builder::job::{EvaluationSpec, JobSpec, JobState, Objective, Start};
 use builder::policy::Policy;
 use builder::store::{checkpoint, evaluation, job, job_event, job_metric, job_sample};
 use builder::task::generate::{self, GenerationRequest};
@@ -16,7 +16,7 @@ use crate::generate::{finish, finish_scores};
 use crate::life::{Life, World};
 
 /// Graphs, candidates, scores and pairs: what a job needs.
-fn pairing(world: &World, life: &Life) -> Uuid {
+pub fn pairing(world: &World, life: &Life) -> Uuid {
     // Enough that some are held out on either side.
     let records: Vec<Value> =
         (0..60).map(|i| shapes::generate_one(11, i as u64).to_laion_sg(&format!("job-{i:03}"))).collect();
@@ -36,7 +36,7 @@ fn pairing(world: &World, life: &Life) -> Uuid {
     pairing.id
 }
 
-fn spec(pairing: Uuid, objective: Objective) -> JobSpec {
+pub fn spec(pairing: Uuid, objective: Objective) -> JobSpec {
     JobSpec {
         max_steps: 6,
         warmup_steps: 2,
@@ -55,11 +55,11 @@ fn spec(pairing: Uuid, objective: Objective) -> JobSpec {
     }
 }
 
-fn create(life: &Life, spec: &JobSpec) -> Uuid {
+pub fn create(life: &Life, spec: &JobSpec) -> Uuid {
     life.run(train::create(&life.context, spec, &JobRequest::default())).id
 }
 
-fn wait_for_state(life: &Life, id: Uuid, wanted: JobState) -> job::Job {
+pub fn wait_for_state(life: &Life, id: Uuid, wanted: JobState) -> job::Job {
     life.wait_for(wanted.as_str(), async |context| {
         let row = job::find(&mut context.pool.acquire().await.unwrap(), id).await.unwrap().unwrap();
         assert!(row.state == wanted || !row.state.is_final(), "the job is {}: {:?}", row.state, row.error);
@@ -67,7 +67,7 @@ fn wait_for_state(life: &Life, id: Uuid, wanted: JobState) -> job::Job {
     })
 }
 
-fn wait_for_step(life: &Life, id: Uuid, step: i64) {
+pub fn wait_for_step(life: &Life, id: Uuid, step: i64) {
     life.wait_for("a step", async |context| {
         let row = job::find(&mut context.pool.acquire().await.unwrap(), id).await.unwrap().unwrap();
         assert_ne!(row.state, JobState::Failed, "{:?}", row.error);
@@ -76,7 +76,7 @@ fn wait_for_step(life: &Life, id: Uuid, step: i64) {
 }
 
 /// What a job leaves that no clock has touched.
-fn outcome(life: &Life, id: Uuid) -> (String, Vec<Value>, Value) {
+pub fn outcome(life: &Life, id: Uuid) -> (String, Vec<Value>, Value) {
     life.run(async {
         let mut connection = life.context.pool.acquire().await?;
         let weights = checkpoint::find_artifact(&mut connection, id, "unet.safetensors").await?.unwrap().blob;
@@ -180,13 +180,7 @@ fn what_cannot_move_fails_with_the_reason() {
     let world = World::new();
     let life = world.start_with_worker();
     let pairing = pairing(&world, &life);
-    let published = Objective::InversionDpoPublished {
-        sign: 1,
-        start: Start::None,
-        num_inversion_steps: 3,
-        inversion_guidance_scale: 2.0,
-    };
-    let id = create(&life, &spec(pairing, published));
+    let id = create(&life, &spec(pairing, Objective::published(Start::None, 3)));
     let row = wait_for_state(&life, id, JobState::Failed);
     let message = row.error.unwrap()["message"].as_str().unwrap().to_owned();
     assert!(message.contains("gradient"), "{message}");
@@ -198,14 +192,8 @@ fn every_objective_trains() {
     let world = World::new();
     let life = world.start_with_worker();
     let pairing = pairing(&world, &life);
-    let inverted =
-        Objective::InversionDpo { path: PathChoice::Inverted, num_inversion_steps: 3, inversion_guidance_scale: 1.0 };
-    let warmed = Objective::InversionDpoPublished {
-        sign: 1,
-        start: Start::WarmUp(1),
-        num_inversion_steps: 3,
-        inversion_guidance_scale: 2.0,
-    };
+    let inverted = Objective::inverted(3);
+    let warmed = Objective::published(Start::WarmUp(1), 3);
     for objective in [inverted, warmed, Objective::DiffusionDpo {}] {
         let id = create(&life, &spec(pairing, objective));
         wait_for_state(&life, id, JobState::Succeeded);

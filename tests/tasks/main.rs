@@ -8,3 +8,4 @@ mod demo;
 mod generate;
 mod job;
 mod life;
+mod resume;

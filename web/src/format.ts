@@ -77,6 +77,12 @@ export const metricLabel = (name: string): string => METRICS[name] ?? humanize(n
 const OBJECTIVES: Record<string, string> = {
   "inversion-dpo": "Inversion-DPO",
   "inversion-dpo-published": "Inversion-DPO (Eq. 16 as published)",
+  "inversion-dpo-official": "Inversion-DPO (released script)",
+  "single-timestep": "Inversion-DPO (one timestep of Eq. 16)",
   "diffusion-dpo": "Diffusion-DPO",
+  inpo: "DDIM-InPO",
+  d3po: "D3PO",
+  sft: "Supervised fine-tuning",
+  mixture: "Mixture",
 };
 export const objectiveLabel = (name: string | undefined): string => (name ? (OBJECTIVES[name] ?? name) : "Training");

@@ -4,7 +4,12 @@
 //! z = −β [(‖ε*_w − ε_θ(x_t^w, t)‖² − ‖ε*_w − ε_ref(x_t^w, t)‖²) − (same of the loser)], the squared norms as means over
 //! the elements, one t of the path for both sides of a pair, each side with its own path. The target ε* is the noise
 //! that leads from the image x₀ to the state in one step, ε* = (x_t − √ᾱ(t) x₀)/√(1 − ᾱ(t)), as in DDIM-InPO
-//! (Lu et al. 2025, arXiv 2503.18454).
+//! (Lu et al. 2025, arXiv 2503.18454), or the noise that the path's own step had (the `residual` rule of ALGORITHM §3.6).
+//!
+//! One timestep a pair is the default. With K of them ([`InversionDpo::num_timesteps`], spread evenly over the path from a
+//! random start, so that each state is asked equally often), the loss is either the mean of the K losses, or the loss of
+//! the mean of the K logits. The gradient of the first is an unbiased estimate of that of the whole path, whatever K; that
+//! of the second is not, for a loss that bends (all but the straight part of the hinge): the slope is taken at an estimate.
 //!
 //! Source: Inversion-DPO, arXiv 2507.11554, whose equation 16 compares the policy with the reference's own prediction
 //! instead; that has no gradient where training starts (see [`super::inversion_dpo_published`]).
@@ -23,6 +28,12 @@ pub struct InversionDpo {
     pub beta: f64,
     /// Where the states come from.
     pub path: PathSource,
+    /// What the predictions are compared with.
+    pub target: PathTarget,
+    /// K, the timesteps of the path that a pair is asked at in a step; 0: all.
+    pub num_timesteps: usize,
+    /// How they come together.
+    pub timestep_reduction: TimestepReduction,
     /// Steps of an inversion.
     pub inversion_steps: usize,
     /// Guidance of the reference during an inversion; 1 is none.
@@ -36,6 +47,9 @@ impl Default for InversionDpo {
         Self {
             beta: 2000.,
             path: PathSource::Recorded,
+            target: PathTarget::Image,
+            num_timesteps: 1,
+            timestep_reduction: TimestepReduction::Each,
             inversion_steps: 50,
             inversion_guidance_scale: 1.,
             inversion_label: InverseLabel::Destination,
@@ -54,8 +68,31 @@ pub enum PathSource {
     Inverted,
 }
 
+/// What the predictions at a state of a path are compared with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PathTarget {
+    /// The noise between the image and the state.
+    #[default]
+    Image,
+    /// The noise between the state and its neighbour on the path, towards the image: what the path's own step assumed.
+    Step,
+}
+
+/// How several timesteps of a pair come together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimestepReduction {
+    /// The mean of the losses.
+    #[default]
+    Each,
+    /// One loss, of the mean of the logits.
+    Sum,
+}
+
 impl InversionDpo {
     pub(super) fn validate(&self) -> Result<()> {
+        super::positive("beta", self.beta)?;
         if self.inversion_steps == 0 {
             return Err(Error::Invalid("`objective.inversion_steps` must be at least 1".to_owned()));
         }
@@ -77,20 +114,51 @@ pub fn target(state: &Tensor, image: &Tensor, alphas: &[f64]) -> Result<Tensor> 
     if let Some(alpha) = alphas.iter().find(|alpha| !(0. ..1.).contains(*alpha)) {
         return Err(Error::Invalid(format!("there is no noise in a state with ᾱ = {alpha}")));
     }
-    let mut shape = vec![1; state.rank()];
-    shape[0] = alphas.len();
-    let column = |of: fn(f64) -> f64| -> Result<Tensor> {
-        let values: Vec<f32> = alphas.iter().map(|&alpha| of(alpha) as f32).collect();
-        Ok(Tensor::from_vec(values, shape.as_slice(), state.device())?.to_dtype(state.dtype())?)
-    };
+    let column = |of: fn(f64) -> f64| super::column(alphas.iter().map(|&alpha| of(alpha)), state);
     let noise = (state - image.broadcast_mul(&column(f64::sqrt)?)?)?;
     Ok(noise.broadcast_mul(&column(|alpha| 1. / (1. - alpha).sqrt())?)?)
+}
+
+/// The ε of a step between two states of a DDIM path with η = 0, whichever way it was gone:
+/// ε = (x_t/√ᾱ(t) − x_s/√ᾱ(s))/(√(1/ᾱ(t) − 1) − √(1/ᾱ(s) − 1)), since both states are √ᾱ x₀ + √(1 − ᾱ) ε of the same x₀.
+///
+/// `noisy` has the ᾱ `alpha`, `clean` the larger one `clean_alpha`; element by element, into a new vector.
+///
+/// # Errors
+/// Both have the same noise level, or different lengths.
+pub fn step_noise(noisy: &[f32], alpha: f64, clean: &[f32], clean_alpha: f64) -> Result<Vec<f32>> {
+    let level = |alpha: f64| (1. / alpha - 1.).sqrt();
+    let distance = level(alpha) - level(clean_alpha);
+    if distance.is_nan() || distance <= 0. || noisy.len() != clean.len() {
+        return Err(Error::Invalid(format!("no step leads from ᾱ = {clean_alpha} to ᾱ = {alpha}")));
+    }
+    let (of_noisy, of_clean) = (1. / (alpha.sqrt() * distance), 1. / (clean_alpha.sqrt() * distance));
+    let noise = |(noisy, clean): (&f32, &f32)| (f64::from(*noisy) * of_noisy - f64::from(*clean) * of_clean) as f32;
+    Ok(noisy.iter().zip(clean).map(noise).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scheduler::{NoiseSchedule, SchedulerConfig};
     use candle_core::Device;
+
+    #[test]
+    fn the_noise_of_a_step_is_found_from_its_ends() {
+        let schedule = NoiseSchedule::new(SchedulerConfig::stable_diffusion()).unwrap();
+        let (sample, epsilon) = (0.8f64, -1.7f64);
+        for step in &schedule.ddim_steps(20, 0.).unwrap()[..19] {
+            let next = step.sample_weight * sample + step.output_weight * epsilon;
+            let found = step_noise(&[sample as f32], step.alpha, &[next as f32], step.previous_alpha).unwrap()[0];
+            assert!((f64::from(found) - epsilon).abs() < 2e-5, "{found} at {}", step.timestep);
+        }
+        for step in &schedule.ddim_inverse_steps(20, InverseLabel::Destination).unwrap()[1..] {
+            let next = step.sample_weight * sample + step.output_weight * epsilon;
+            let found = step_noise(&[next as f32], step.alpha, &[sample as f32], step.source_alpha).unwrap()[0];
+            assert!((f64::from(found) - epsilon).abs() < 2e-5, "{found} at {}", step.timestep);
+        }
+        assert!(step_noise(&[1.], 0.5, &[1.], 0.5).is_err());
+    }
 
     #[test]
     fn the_target_is_the_noise_that_was_added() {

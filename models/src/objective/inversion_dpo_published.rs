@@ -2,7 +2,7 @@
 //!
 //! Equation: z = β Σ_k v_k [‖ε_θ(x_k^w, t_k) − ε_ref(x_k^w, t_k)‖² − (same of the loser)], summed over the whole path.
 //! Script: z = ½ β (1/N) Σ_k v_k [mean (ε_θ − ε_ref)²_w − (same of the loser)], v_k = 1/(2 ᾱ(t_k)), with the prediction
-//! at x_k taken at x_{k−1} and guidance 2.
+//! at x_k taken at x_{k−1} and guidance 2; with exactly its constants it is [`super::inversion_dpo_official`].
 //!
 //! Two warnings. At θ = θ_ref every term is the square of zero: z = 0, the loss is ln 2, and *the gradient is exactly
 //! zero*; the script moves by rounding alone. And the printed sign pushes the policy *away* from the reference on the
@@ -10,11 +10,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{positive, preference_slope};
+use super::positive;
 use crate::scheduler::InverseLabel;
 use crate::{Error, Result};
 
-/// Settings of the published objective; the defaults are those of the released script, without a [`Start`].
+/// Settings of the published objective; the defaults are the script's constants at the equation's states, without a
+/// [`Start`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct InversionDpoPublished {
@@ -27,6 +28,7 @@ pub struct InversionDpoPublished {
     pub sign: Sign,
     pub weighting: Weighting,
     pub reduction: Reduction,
+    pub pairing: StatePairing,
     pub start: Start,
 }
 
@@ -40,6 +42,7 @@ impl Default for InversionDpoPublished {
             sign: Sign::Equation,
             weighting: Weighting::InverseAlpha,
             reduction: Reduction::Script,
+            pairing: StatePairing::Arrived,
             start: Start::None,
         }
     }
@@ -78,6 +81,17 @@ pub enum Reduction {
     Equation,
 }
 
+/// Which state of the inverted path is asked with the label t_k.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StatePairing {
+    /// x_k, where the step to t_k arrives: equation 16.
+    #[default]
+    Arrived,
+    /// x_{k−1}, where it starts: the script.
+    Source,
+}
+
 /// How the policy leaves the reference, where it has no gradient.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "rule", rename_all = "kebab-case", deny_unknown_fields)]
@@ -99,6 +113,7 @@ pub enum Start {
 
 impl InversionDpoPublished {
     pub(super) fn validate(&self) -> Result<()> {
+        positive("beta", self.beta)?;
         if self.inversion_steps == 0 {
             return Err(Error::Invalid("`objective.inversion_steps` must be at least 1".to_owned()));
         }
@@ -116,19 +131,24 @@ impl InversionDpoPublished {
     /// Signed weight of each term, such that z = Σ_k weight_k (m_k^w − m_k^l), where m_k is the mean over the
     /// `num_elements` of (ε_θ − ε_ref)² at the k-th state and `alphas` are the ᾱ(t_k).
     pub fn term_weights(&self, alphas: &[f64], num_elements: usize) -> Vec<f64> {
+        alphas.iter().map(|&alpha| self.term_weight(alpha, alphas.len(), num_elements)).collect()
+    }
+
+    /// The weight of one of `num_terms` terms, at ᾱ = `alpha`.
+    pub fn term_weight(&self, alpha: f64, num_terms: usize, num_elements: usize) -> f64 {
         let sign = match self.sign {
             Sign::Equation => 1.,
             Sign::Caption => -1.,
         };
         let reduction = match self.reduction {
-            Reduction::Script => 0.5 / alphas.len() as f64,
+            Reduction::Script => 0.5 / num_terms as f64,
             Reduction::Equation => num_elements as f64,
         };
-        let weight = |alpha: &f64| match self.weighting {
+        let weight = match self.weighting {
             Weighting::InverseAlpha => 0.5 / alpha,
             Weighting::Uniform => 1.,
         };
-        alphas.iter().map(|alpha| sign * self.beta * reduction * weight(alpha)).collect()
+        sign * self.beta * reduction * weight
     }
 }
 
@@ -137,18 +157,11 @@ pub fn logit(weights: &[f64], winner: &[f64], loser: &[f64]) -> f64 {
     weights.iter().zip(winner.iter().zip(loser)).map(|(weight, (w, l))| weight * (w - l)).sum()
 }
 
-/// dLoss/dm_k of the winner's terms, the loser's are the negatives: a first pass without gradient gives the logit, a
-/// second one goes back through one term at a time, so that memory does not grow with the length of the path.
-pub fn term_slopes(weights: &[f64], logit: f64) -> Vec<f64> {
-    let slope = preference_slope(logit);
-    weights.iter().map(|weight| weight * slope).collect()
-}
-
 /// The error of an objective that has no gradient where it stands.
 pub fn cannot_move() -> Error {
     Error::Training(
-        "`inversion-dpo-published` cannot move from the reference: every term is the square of a difference that is \
-         zero there, so the gradient is exactly zero. Set `objective.start` to {\"rule\": \"jitter\", \"std\": 0.02} or \
+        "this objective cannot move from the reference: every term is the square of a difference that is zero there, \
+         so the gradient is exactly zero. Set `objective.start` to {\"rule\": \"jitter\", \"std\": 0.02} or \
          {\"rule\": \"diffusion-dpo\", \"steps\": 20}, or train with `inversion-dpo` or `diffusion-dpo`"
             .to_owned(),
     )
@@ -157,7 +170,7 @@ pub fn cannot_move() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objective::{ObjectiveSettings, mean_squared_errors};
+    use crate::objective::{ObjectiveSettings, mean_squared_errors, preference_slope};
     use candle_core::{Device, Tensor, Var};
 
     #[test]
@@ -174,7 +187,6 @@ mod tests {
             ..script
         };
         assert_eq!(equation.term_weights(&[0.5, 0.1], 8), [-800., -800.]);
-        assert_eq!(term_slopes(&[25., 125.], 0.), [-12.5, -62.5]);
     }
 
     /// A network of one parameter per element, two states: prediction = state · parameter.
@@ -193,8 +205,8 @@ mod tests {
         let number = |error: &Tensor| f64::from(error.to_scalar::<f32>().unwrap());
         let logit = logit(&weights, &winner.each_ref().map(number), &loser.each_ref().map(number));
         let mut sum = vec![0f32; 2];
-        for (k, slope) in term_slopes(&weights, logit).into_iter().enumerate() {
-            let term = ((&winner[k] - &loser[k]).unwrap() * slope).unwrap();
+        for (k, weight) in weights.into_iter().enumerate() {
+            let term = ((&winner[k] - &loser[k]).unwrap() * (weight * preference_slope(logit))).unwrap();
             let part = term.backward().unwrap().get(parameter.as_tensor()).unwrap().to_vec1::<f32>().unwrap();
             sum.iter_mut().zip(part).for_each(|(total, value)| *total += value);
         }

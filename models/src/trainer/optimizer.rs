@@ -1,6 +1,11 @@
-//! AdamW with an exponential moving average of the parameters, and its state as named tensors for an exact resume.
+//! Optimizers with an exponential moving average of the parameters, and their state as named tensors for an exact resume:
+//! AdamW here, [`Adafactor`] beside it.
 //!
-//! Source: Loshchilov & Hutter 2019 (decoupled weight decay); torch `optim.AdamW`.
+//! Source of AdamW: Loshchilov & Hutter 2019 (decoupled weight decay); torch `optim.AdamW`.
+
+mod adafactor;
+
+pub use adafactor::Adafactor;
 
 use crate::Result;
 use crate::weights::{TensorMap, VarMap};
@@ -11,6 +16,91 @@ use std::collections::BTreeMap;
 
 /// Gradients by parameter name, each flattened.
 pub type Gradients = BTreeMap<String, Vec<f32>>;
+
+/// Which optimizer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimizerKind {
+    /// [`AdamW`], with torch's settings.
+    #[default]
+    Adamw,
+    /// [`Adafactor`], the paper's for SDXL.
+    Adafactor,
+}
+
+/// One of the optimizers.
+pub enum Optimizer {
+    /// First and second moment of every parameter.
+    AdamW(AdamW),
+    /// Second moments of rows and columns.
+    Adafactor(Adafactor),
+}
+
+impl Optimizer {
+    /// Moments zero, moving average equal to the parameters; `ema_decay` 0 keeps none.
+    ///
+    /// # Errors
+    /// Candle's.
+    pub fn new(kind: OptimizerKind, vars: &VarMap, weight_decay: f32, ema_decay: f32) -> Result<Self> {
+        let adam = AdamWSettings { weight_decay, ema_decay, ..AdamWSettings::default() };
+        Ok(match kind {
+            OptimizerKind::Adamw => Self::AdamW(AdamW::new(vars, adam)?),
+            OptimizerKind::Adafactor => Self::Adafactor(Adafactor::new(vars, weight_decay, ema_decay)?),
+        })
+    }
+
+    /// Steps taken.
+    pub fn step_count(&self) -> u64 {
+        match self {
+            Self::AdamW(one) => one.step_count(),
+            Self::Adafactor(one) => one.step_count(),
+        }
+    }
+
+    /// One update; parameters without a gradient stay as they are.
+    ///
+    /// # Errors
+    /// Candle's.
+    pub fn step(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<()> {
+        match self {
+            Self::AdamW(one) => one.step(gradients, learning_rate),
+            Self::Adafactor(one) => one.step(gradients, learning_rate),
+        }
+    }
+
+    /// The moving average as tensors, or the parameters themselves where none is kept.
+    ///
+    /// # Errors
+    /// Candle's.
+    pub fn averaged(&self) -> Result<TensorMap> {
+        match self {
+            Self::AdamW(one) => one.averaged(),
+            Self::Adafactor(one) => one.averaged(),
+        }
+    }
+
+    /// Everything that a resume needs: parameters, moments, average and the step.
+    ///
+    /// # Errors
+    /// Candle's.
+    pub fn state(&self) -> Result<TensorMap> {
+        match self {
+            Self::AdamW(one) => one.state(),
+            Self::Adafactor(one) => one.state(),
+        }
+    }
+
+    /// Takes back what [`state`](Self::state) gave; the variables too.
+    ///
+    /// # Errors
+    /// A part is missing or has another size.
+    pub fn restore(&mut self, state: &TensorMap) -> Result<()> {
+        match self {
+            Self::AdamW(one) => one.restore(state),
+            Self::Adafactor(one) => one.restore(state),
+        }
+    }
+}
 
 /// Settings of [`AdamW`], with torch's defaults but for the weight decay.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,7 +183,7 @@ impl AdamW {
         let correction1 = 1.0 - f64::from(beta1).powf(step);
         let correction2 = (1.0 - f64::from(beta2).powf(step)).sqrt() as f32;
         let rate = (learning_rate / correction1) as f32;
-        let ema_decay = ema_decay.min(((1.0 + step) / (10.0 + step)) as f32);
+        let ema_decay = average_decay(ema_decay, self.step);
         self.slots.par_iter_mut().try_for_each(|slot| -> Result<()> {
             let Some(gradient) = gradients.get(&slot.name) else { return Ok(()) };
             let rate = rate * slot.share;
@@ -104,9 +194,7 @@ impl AdamW {
                 *second = beta2 * *second + (1.0 - beta2) * g * g;
                 *value = *value * keep - rate * *first / (second.sqrt() / correction2 + epsilon);
             }
-            for (average, value) in slot.ema.iter_mut().zip(&slot.value) {
-                *average = ema_decay * *average + (1.0 - ema_decay) * value;
-            }
+            average(&mut slot.ema, &slot.value, ema_decay);
             slot.var.set(&Tensor::from_slice(&slot.value, slot.var.shape(), slot.var.device())?)?;
             Ok(())
         })
@@ -142,21 +230,48 @@ impl AdamW {
 
     /// Takes back what [`state`](Self::state) gave; the variables too.
     pub fn restore(&mut self, state: &TensorMap) -> Result<()> {
-        let get = |name: &str| {
-            state.get(name).ok_or_else(|| crate::Error::Training(format!("the checkpoint lacks `{name}`")))
-        };
         for slot in &mut self.slots {
-            slot.value = get(&format!("value/{}", slot.name))?.flatten_all()?.to_vec1()?;
-            slot.first = get(&format!("first/{}", slot.name))?.flatten_all()?.to_vec1()?;
-            slot.second = get(&format!("second/{}", slot.name))?.flatten_all()?.to_vec1()?;
-            if !slot.ema.is_empty() {
-                slot.ema = get(&format!("ema/{}", slot.name))?.flatten_all()?.to_vec1()?;
-            }
+            read_values(state, &format!("value/{}", slot.name), &mut slot.value)?;
+            read_values(state, &format!("first/{}", slot.name), &mut slot.first)?;
+            read_values(state, &format!("second/{}", slot.name), &mut slot.second)?;
+            read_values(state, &format!("ema/{}", slot.name), &mut slot.ema)?;
             slot.var.set(&Tensor::from_slice(&slot.value, slot.var.shape(), slot.var.device())?)?;
         }
-        self.step = get("step")?.to_vec1::<i64>()?.first().copied().unwrap_or_default() as u64;
+        self.step = read_step(state)?;
         Ok(())
     }
+}
+
+/// The decay of the moving average at a step (1-based): it warms up, for the first values are far from the last.
+fn average_decay(decay: f32, step: u64) -> f32 {
+    let step = step as f64;
+    decay.min(((1.0 + step) / (10.0 + step)) as f32)
+}
+
+fn average(averages: &mut [f32], values: &[f32], decay: f32) {
+    for (average, value) in averages.iter_mut().zip(values) {
+        *average = decay * *average + (1.0 - decay) * value;
+    }
+}
+
+/// Reads the values of `name` over `values`; nothing where none are kept.
+fn read_values(state: &TensorMap, name: &str, values: &mut Vec<f32>) -> Result<()> {
+    if values.is_empty() {
+        return Ok(());
+    }
+    let wrong = |message: String| crate::Error::Training(format!("the checkpoint's `{name}` {message}"));
+    let tensor = state.get(name).ok_or_else(|| wrong("is missing".to_owned()))?;
+    if tensor.elem_count() != values.len() {
+        return Err(wrong(format!("has {} values, not {}", tensor.elem_count(), values.len())));
+    }
+    *values = tensor.flatten_all()?.to_vec1()?;
+    Ok(())
+}
+
+fn read_step(state: &TensorMap) -> Result<u64> {
+    let missing = || crate::Error::Training("the checkpoint lacks `step`".to_owned());
+    let step = state.get("step").ok_or_else(missing)?.to_vec1::<i64>()?;
+    step.first().map(|step| *step as u64).ok_or_else(missing)
 }
 
 /// Euclidean norm over all gradients, summed in f64 in the order of the names.

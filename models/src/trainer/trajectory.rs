@@ -5,7 +5,8 @@
 //! *recorded* where the reference made the image from a known seed (sampling is replayed, bit for bit), else *inverted*.
 
 use super::example::ImageInput;
-use crate::objective::{InversionDpo, PathSource};
+use crate::objective::inversion_dpo::step_noise;
+use crate::objective::{InversionDpo, PathSource, StatePairing};
 use crate::pipeline::{Conditioning, Pipeline, SampleSettings};
 use crate::scene_graph_encoder::GraphText;
 use crate::scheduler::InverseLabel;
@@ -48,6 +49,15 @@ impl PathSettings {
     }
 }
 
+/// What of a path an objective reads; the cache holds whole paths, whoever reads them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PathReading {
+    /// Which state of an inverted path goes with a timestep.
+    pub pairing: StatePairing,
+    /// Whether the noise of each step is wanted.
+    pub step_noises: bool,
+}
+
 /// The path of one image.
 #[derive(Clone, Debug)]
 pub struct Trajectory {
@@ -55,6 +65,8 @@ pub struct Trajectory {
     pub timesteps: Vec<usize>,
     /// The states, `[c · h · w]` each, in the order of the timesteps.
     pub states: Vec<Vec<f32>>,
+    /// For each state the noise between it and its neighbour towards the image; empty where it was not asked for.
+    pub step_noises: Vec<Vec<f32>>,
 }
 
 /// An image with its condition.
@@ -70,11 +82,12 @@ pub(super) fn trajectories(
     graphs: &[GraphText],
     images: &[PathImage],
     settings: PathSettings,
+    reading: PathReading,
     cache: &Path,
     progress: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<Vec<Trajectory>> {
     let mut all = Vec::with_capacity(images.len());
-    let schedule = Timesteps::new(reference, settings)?;
+    let schedule = Timesteps::new(reference, settings, reading)?;
     for part in images.chunks(IMAGES_PER_FILE) {
         progress(all.len(), images.len())?;
         let file = cache.join(format!("{}.safetensors", key(reference, graphs, part, settings)));
@@ -154,10 +167,7 @@ fn compute(
             }
         }
     }
-    states
-        .into_iter()
-        .map(|one| one.ok_or_else(|| Error::Training("a path was not computed".to_owned())))
-        .collect()
+    states.into_iter().map(|one| one.ok_or_else(|| Error::Training("a path was not computed".to_owned()))).collect()
 }
 
 fn stack_rows(path: &[Tensor], row: usize) -> Result<Tensor> {
@@ -180,40 +190,69 @@ fn check_replay(states: &Tensor, image: &ImageInput) -> Result<()> {
 
 /// Which states of a path are of use, and at which timesteps.
 struct Timesteps {
-    recorded: Vec<(usize, usize)>,
-    inverted: Vec<(usize, usize)>,
+    recorded: Vec<Place>,
+    inverted: Vec<Place>,
+    reading: PathReading,
+}
+
+/// A state of a path, by its number there.
+struct Place {
+    state: usize,
+    timestep: usize,
+    alpha: f64,
+    /// The neighbour towards the image, and its ᾱ.
+    neighbour: (usize, f64),
 }
 
 impl Timesteps {
     /// The last step of sampling and the first of inversion do not change the noise level where the schedule ends at
-    /// ᾱ(0); a state there is the image itself, and has no noise to predict.
-    fn new(reference: &Pipeline, settings: PathSettings) -> Result<Self> {
+    /// ᾱ(0); a state there is the image itself, and has no noise to predict. Only the script's pairing wants it.
+    fn new(reference: &Pipeline, settings: PathSettings, reading: PathReading) -> Result<Self> {
         let schedule = reference.schedule();
         let recorded = schedule
             .ddim_steps(settings.sampling.num_inference_steps, 0.0)?
             .iter()
             .enumerate()
             .filter(|(_, step)| step.alpha < step.previous_alpha)
-            .map(|(k, step)| (k, step.timestep))
+            .map(|(k, step)| Place {
+                state: k,
+                timestep: step.timestep,
+                alpha: step.alpha,
+                neighbour: (k + 1, step.previous_alpha),
+            })
             .collect();
         let inverted = schedule
             .ddim_inverse_steps(settings.inversion.num_inference_steps, settings.label)?
             .iter()
             .enumerate()
-            .filter(|(_, step)| step.alpha < step.source_alpha)
-            .map(|(k, step)| (k + 1, step.timestep))
+            .filter(|(_, step)| reading.pairing == StatePairing::Source || step.alpha < step.source_alpha)
+            .map(|(k, step)| Place {
+                state: match reading.pairing {
+                    StatePairing::Arrived => k + 1,
+                    StatePairing::Source => k,
+                },
+                timestep: step.timestep,
+                alpha: step.alpha,
+                neighbour: (k, step.source_alpha),
+            })
             .collect();
-        Ok(Self { recorded, inverted })
+        Ok(Self { recorded, inverted, reading })
     }
 
     fn trajectory(&self, recorded: bool, states: &Tensor) -> Result<Trajectory> {
         let places = if recorded { &self.recorded } else { &self.inverted };
+        let state = |place: usize| -> Result<Vec<f32>> { Ok(states.get(place)?.to_vec1::<f32>()?) };
+        let noise = |place: &Place| {
+            let (neighbour, alpha) = place.neighbour;
+            step_noise(&state(place.state)?, place.alpha, &state(neighbour)?, alpha)
+        };
         Ok(Trajectory {
-            timesteps: places.iter().map(|(_, timestep)| *timestep).collect(),
-            states: places
-                .iter()
-                .map(|(place, _)| Ok(states.get(*place)?.to_vec1::<f32>()?))
-                .collect::<Result<_>>()?,
+            timesteps: places.iter().map(|place| place.timestep).collect(),
+            states: places.iter().map(|place| state(place.state)).collect::<Result<_>>()?,
+            step_noises: match self.reading.step_noises {
+                true => places.iter().map(noise).collect::<Result<_>>()?,
+                false => Vec::new(),
+            },
         })
     }
 }

@@ -44,28 +44,49 @@ pub struct CreateJobRequest {
     /// The reference, by name or hash. Default: the model that made the pairing's candidates.
     #[schema(required = false)]
     model: Option<String>,
-    /// A name (`inversion-dpo`, `inversion-dpo-published`, `diffusion-dpo`) or an object with `name` and its own settings:
-    /// `path` (`auto`, `recorded`, `inverted`), `num_inversion_steps`, `inversion_guidance_scale`; for the published form
-    /// also `sign` and `start`.
+    /// A name (`inversion-dpo`, `inversion-dpo-published`, `inversion-dpo-official`, `single-timestep`, `diffusion-dpo`,
+    /// `inpo`, `d3po`, `sft`) or an object with `name` and its own settings. `inversion-dpo`: `path` (`auto`, `recorded`,
+    /// `inverted`), `target` (`image`, `step`), `num_timesteps` (0: all), `timestep_reduction` (`each`, `sum`),
+    /// `num_inversion_steps`, `inversion_guidance_scale`. Published forms: `start` (`none`, `{"perturb": 0.02}`,
+    /// `{"warm_up": 20}`), `sign`, `weighting`, `reduction`, `num_inversion_steps`. `inpo`: `num_inversion_steps`, `eta`.
+    /// `d3po`: `clip`, `num_inference_steps`, `guidance_scale`, `eta`. `mixture`: `first`, `second` (objectives, each with
+    /// a `beta` of its own if wanted) and `weight` of the second.
     #[schema(required = false)]
     objective: Value,
-    /// `"unet"`, `"lora"`, or `{"kind": "lora", "rank": 8, "alpha": 8}`.
+    /// `"unet"`, `"lora"`, `"scene-graph-encoder"`, `"scene-graph-encoder-lora"`, or with settings
+    /// `{"kind": "lora", "rank": 8, "alpha": 8, "targets": ["to_q", "to_k", "to_v", "to_out.0"]}`.
     #[schema(required = false)]
     trainable: Value,
+    /// `adamw` or `adafactor`.
+    #[schema(required = false, default = "adamw")]
+    optimizer: String,
     #[schema(required = false, default = 3e-5)]
     learning_rate: f64,
-    /// `linear` or `constant`.
+    /// `linear`, `constant` or `cosine`.
     #[schema(required = false, default = "linear")]
     learning_rate_schedule: String,
     #[schema(required = false, default = 10, minimum = 0)]
     warmup_steps: usize,
     #[schema(required = false, default = 300, minimum = 1)]
     max_steps: usize,
-    /// Pairs a step.
+    /// Pairs in a batch.
     #[schema(required = false, default = 16, minimum = 1)]
     batch_size: usize,
+    /// Batches a step.
+    #[schema(required = false, default = 1, minimum = 1)]
+    gradient_accumulation_steps: usize,
+    /// Share of pairs that are seen without their scene graph, winner and loser alike.
+    #[schema(required = false, default = 0, minimum = 0)]
+    caption_dropout: f64,
+    /// Of `d3po` the default is 0.1.
     #[schema(required = false, default = 2000)]
     beta: f64,
+    /// Loss of a pair's logit: `sigmoid`, `hinge` or `ipo`.
+    #[schema(required = false, default = "sigmoid")]
+    loss: String,
+    /// Taken off every logit first.
+    #[schema(required = false, default = 0)]
+    margin: f64,
     #[schema(required = false, default = 0.97)]
     ema_decay: f64,
     #[schema(required = false, default = 1)]

@@ -29,11 +29,11 @@ pub(crate) struct Train {
     /// Every setting of `POST /jobs`, as a JSON file; the options below win over it
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
-    /// What is minimised
+    /// What is minimised; an objective's own settings, and `mixture`, go into --spec
     #[arg(long, value_name = "NAME", value_parser = builder::job::Objective::NAMES)]
     objective: Option<String>,
     /// Which parameters move
-    #[arg(long, value_parser = ["unet", "lora"])]
+    #[arg(long, value_name = "KIND", value_parser = builder::job::Trainable::KINDS)]
     trainable: Option<String>,
     /// Steps
     #[arg(long, value_name = "N")]

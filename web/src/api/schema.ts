@@ -894,15 +894,22 @@ export interface components {
          */
         CreateJobRequest: {
             /**
-             * @description Pairs a step.
+             * @description Pairs in a batch.
              * @default 16
              */
             batch_size: number;
             /**
              * Format: double
+             * @description Of `d3po` the default is 0.1.
              * @default 2000
              */
             beta: number;
+            /**
+             * Format: double
+             * @description Share of pairs that are seen without their scene graph, winner and loser alike.
+             * @default 0
+             */
+            caption_dropout: number;
             /** @default 50 */
             checkpoint_every: number;
             /**
@@ -912,6 +919,11 @@ export interface components {
             ema_decay: number;
             /** @description The held-out comparison: `num_graphs`, `num_noises`, `every`, `selection_graphs`, `seed`, `num_resamples`. */
             evaluation?: Record<string, never>;
+            /**
+             * @description Batches a step.
+             * @default 1
+             */
+            gradient_accumulation_steps: number;
             /**
              * Format: double
              * @description Default: that of the pairing's candidates.
@@ -923,10 +935,21 @@ export interface components {
              */
             learning_rate: number;
             /**
-             * @description `linear` or `constant`.
+             * @description `linear`, `constant` or `cosine`.
              * @default linear
              */
             learning_rate_schedule: string;
+            /**
+             * @description Loss of a pair's logit: `sigmoid`, `hinge` or `ipo`.
+             * @default sigmoid
+             */
+            loss: string;
+            /**
+             * Format: double
+             * @description Taken off every logit first.
+             * @default 0
+             */
+            margin: number;
             /**
              * Format: double
              * @default 1
@@ -941,11 +964,20 @@ export interface components {
             /** @description Default: that of the pairing's candidates. */
             num_inference_steps?: number | null;
             /**
-             * @description A name (`inversion-dpo`, `inversion-dpo-published`, `diffusion-dpo`) or an object with `name` and its own settings:
-             *     `path` (`auto`, `recorded`, `inverted`), `num_inversion_steps`, `inversion_guidance_scale`; for the published form
-             *     also `sign` and `start`.
+             * @description A name (`inversion-dpo`, `inversion-dpo-published`, `inversion-dpo-official`, `single-timestep`, `diffusion-dpo`,
+             *     `inpo`, `d3po`, `sft`) or an object with `name` and its own settings. `inversion-dpo`: `path` (`auto`, `recorded`,
+             *     `inverted`), `target` (`image`, `step`), `num_timesteps` (0: all), `timestep_reduction` (`each`, `sum`),
+             *     `num_inversion_steps`, `inversion_guidance_scale`. Published forms: `start` (`none`, `{"perturb": 0.02}`,
+             *     `{"warm_up": 20}`), `sign`, `weighting`, `reduction`, `num_inversion_steps`. `inpo`: `num_inversion_steps`, `eta`.
+             *     `d3po`: `clip`, `num_inference_steps`, `guidance_scale`, `eta`. `mixture`: `first`, `second` (objectives, each with
+             *     a `beta` of its own if wanted) and `weight` of the second.
              */
             objective?: unknown;
+            /**
+             * @description `adamw` or `adafactor`.
+             * @default adamw
+             */
+            optimizer: string;
             /**
              * Format: uuid
              * @description The frozen pairs.
@@ -963,7 +995,10 @@ export interface components {
              * @default 0
              */
             seed: number;
-            /** @description `"unet"`, `"lora"`, or `{"kind": "lora", "rank": 8, "alpha": 8}`. */
+            /**
+             * @description `"unet"`, `"lora"`, `"scene-graph-encoder"`, `"scene-graph-encoder-lora"`, or with settings
+             *     `{"kind": "lora", "rank": 8, "alpha": 8, "targets": ["to_q", "to_k", "to_v", "to_out.0"]}`.
+             */
             trainable?: unknown;
             /** @default 10 */
             warmup_steps: number;

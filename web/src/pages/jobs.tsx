@@ -33,6 +33,8 @@ export function DeltaCell({ evaluation }: { evaluation: Evaluation | undefined }
 const OBJECTIVES = [
   { name: "inversion-dpo", help: "four-term loss along a path of the reference; the default with many pairs" },
   { name: "diffusion-dpo", help: "fresh noise; the safer choice with few pairs or few steps" },
+  { name: "inpo", help: "the trained model itself inverts the images; no path is kept" },
+  { name: "sft", help: "noise prediction on winners alone: the baseline" },
   { name: "inversion-dpo-published", help: "Eq. 16 as published: its gradient is zero at the start, the job's guard stops it" },
 ];
 

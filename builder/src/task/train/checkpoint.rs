@@ -60,7 +60,7 @@ pub(super) async fn write(
     let notes = serde_json::to_vec(notes)
         .map_err(|source| Error::Json { context: "writing the runner's notes".to_owned(), source })?;
     files.push(put(context, NOTES.to_owned(), notes).await?);
-    // Named by the row, so that nothing collects it as waste; it is not read back from here.
+    // Named by the row, so that nothing collects it as waste.
     if let Some(best) = best {
         files.push(CheckpointFile { name: BEST.to_owned(), blob: best.blob, bytes: best.bytes });
     }
@@ -86,23 +86,50 @@ pub(super) async fn write(
     Ok(())
 }
 
-/// Lays the files of the job's newest checkpoint into `folder`; its step and the notes, or `None` when there is none.
+/// Lays the files of the job's newest whole checkpoint into `folder`; its step and the notes, or `None` when there is none.
+///
+/// A checkpoint that the storage has damaged is let go, with an event that says so, and the one before it is taken: the
+/// steps between are done again, to the same weights. The damaged file goes too, or it would be taken for written when
+/// its content comes up again.
 pub(super) async fn read_latest(context: &TaskContext, job_id: Uuid, folder: &Path) -> Result<Option<(usize, Notes)>> {
-    let found = checkpoint::latest(&mut *context.pool.acquire().await?, job_id).await?;
-    let Some(row) = found else { return Ok(None) };
-    let mut notes = Notes::default();
-    for file in row.files.iter().filter(|file| file.name != BEST) {
-        let content = context.blobs.get(&file.blob).await?;
-        if file.name == NOTES {
-            notes = serde_json::from_slice(&content).map_err(|source| Error::Json {
-                context: format!("the notes of the checkpoint at step {}", row.step),
-                source,
-            })?;
-        } else {
-            fs_err::tokio::write(folder.join(&file.name), &content).await?;
+    let rows = checkpoint::list(&mut *context.pool.acquire().await?, job_id).await?;
+    for row in rows.into_iter().rev() {
+        let step = row.step;
+        match read_files(context, &row.files, folder).await {
+            Ok(notes) => return Ok(Some((step as usize, notes))),
+            Err(error @ (Error::BlobDamaged { .. } | Error::NotFound { what: "blob", .. } | Error::Json { .. })) => {
+                tracing::warn!(job = %job_id, step, %error, "a checkpoint is damaged");
+                let message = format!("the checkpoint at step {step} is damaged and let go: {error}");
+                let mut transaction = context.pool.begin().await?;
+                checkpoint::delete(&mut transaction, job_id, step).await?;
+                job_event::append(&mut transaction, job_id, "log", &json!({ "message": message, "step": step }))
+                    .await?;
+                transaction.commit().await?;
+                if let Error::BlobDamaged { key, .. } = error {
+                    context.blobs.delete(&key).await?;
+                }
+            }
+            Err(error) => return Err(error),
         }
     }
-    Ok(Some((row.step as usize, notes)))
+    Ok(None)
+}
+
+async fn read_files(context: &TaskContext, files: &[CheckpointFile], folder: &Path) -> Result<Notes> {
+    let mut notes = Notes::default();
+    for file in files {
+        let content = context.blobs.get(&file.blob).await?;
+        match file.name.as_str() {
+            // Only seen to be there: it is stored already, and becomes an artifact at the end.
+            BEST => {}
+            NOTES => {
+                notes = serde_json::from_slice(&content)
+                    .map_err(|source| Error::Json { context: "the runner's notes".to_owned(), source })?;
+            }
+            name => fs_err::tokio::write(folder.join(name), &content).await?,
+        }
+    }
+    Ok(notes)
 }
 
 async fn put(context: &TaskContext, name: String, content: Vec<u8>) -> Result<CheckpointFile> {

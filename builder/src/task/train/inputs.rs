@@ -9,7 +9,7 @@ use models::trainer::{ImageInput, PairInput};
 use uuid::Uuid;
 
 use crate::conditioning::graph_text;
-use crate::job::{JobSpec, Objective, PathChoice};
+use crate::job::{JobSpec, PathChoice};
 use crate::store::candidate::Candidate;
 use crate::store::{candidate, graph, pairing};
 use crate::task::sampling::{self, SAMPLER};
@@ -100,11 +100,8 @@ fn path_seed(
     settings: SampleSettings,
     origin: &Candidate,
 ) -> Result<Option<u64>> {
-    let path = match &spec.objective {
-        Objective::InversionDpo { path, .. } => *path,
-        // The published objective inverts; fresh noise needs no path.
-        Objective::InversionDpoPublished { .. } | Objective::DiffusionDpo {} => PathChoice::Inverted,
-    };
+    // Published objectives invert; fresh noise needs no path.
+    let path = spec.objective.path().unwrap_or(PathChoice::Inverted);
     let same = origin.model_hash == reference.hash()
         && origin.num_inference_steps as usize == settings.num_inference_steps
         && origin.guidance_scale == settings.guidance_scale

@@ -1,0 +1,263 @@
+//! The loss of a batch and its gradient, in the memory of one timestep.
+//!
+//! A pair is asked at one or several timesteps t of its states; each gives a part z_t of its logit. Where every timestep has
+//! a loss of its own, L = (1/K) Σ_t f(z_t), the gradient is gathered one timestep at a time as it is. Where one loss goes
+//! over the sum, L = f(Σ_t z_t), the gradient is f'(Σ_t z_t) · Σ_t ∇z_t: the gradients of the parts are gathered in the same
+//! pass that sums the parts, and scaled by the slope at the end. Nothing is computed twice, and memory does not grow with
+//! the number of timesteps (published scripts keep the graphs of all of them).
+
+use super::data_parallel::{self, add_gradients, gradients_of};
+use super::draw::Drawn;
+use super::networks::{Networks, Sides};
+use super::optimizer::Gradients;
+use super::settings::TrainerSettings;
+use super::states::{self, States};
+use super::trajectory::Trajectory;
+use crate::objective::{
+    InversionDpo, InversionDpoPublished, ObjectiveSettings, PairErrors, PairSummary, TimestepReduction, d3po,
+    four_term_logits, mean_squared_errors, summarize,
+};
+use crate::{Error, Result};
+use candle_core::Tensor;
+use std::sync::Arc;
+
+/// Pairs that a thread works on at a time; fixed, so that sums come out the same on every machine.
+const PAIRS_PER_SHARD: usize = 4;
+
+/// An objective with its share of the loss and the paths that it needs.
+pub(super) struct Component {
+    pub objective: ObjectiveSettings,
+    pub weight: f64,
+    /// Of winner and loser of each pair; empty where the objective needs none.
+    pub paths: Vec<[Arc<Trajectory>; 2]>,
+}
+
+/// What a step comes to.
+#[derive(Default)]
+pub(super) struct Outcome {
+    pub gradients: Gradients,
+    pub loss: f64,
+    /// Absent for objectives without logits.
+    pub pairs: Option<PairSummary>,
+    /// Mean square of ε_θ − ε_ref.
+    pub drift: f64,
+}
+
+/// What a shard reports beside its gradients.
+struct Report {
+    gradients: Gradients,
+    /// One for each loss.
+    logits: Vec<f64>,
+    /// Sum of losses that have no logit.
+    losses: f64,
+    /// Sum over the pairs of the mean square of ε_θ − ε_ref.
+    drift: f64,
+}
+
+/// Loss and gradient of `objective` on the pairs `drawn`.
+pub(super) fn of_batch(
+    networks: &Networks,
+    settings: &TrainerSettings,
+    objective: &ObjectiveSettings,
+    component: &Component,
+    drawn: &[Drawn],
+) -> Result<Outcome> {
+    let asked = Asked { networks, settings, objective, component, total: drawn.len() as f64 };
+    let sums = asked.loss_of_sum();
+    let pairs_per_shard = if sums { 1 } else { PAIRS_PER_SHARD };
+    let shards: Vec<&[Drawn]> = drawn.chunks(pairs_per_shard).collect();
+    let shards_per_round = settings.batch_size.div_ceil(pairs_per_shard);
+    let mut gradients = Gradients::new();
+    let (mut logits, mut losses, mut drift) = (Vec::new(), 0.0, 0.0);
+    for round in shards.chunks(shards_per_round) {
+        let reports = data_parallel::map(round, |shard| match objective {
+            ObjectiveSettings::Sft(_) => asked.winners(shard),
+            _ if sums => asked.sum(shard),
+            _ => asked.each(shard),
+        })?;
+        for report in reports {
+            add_gradients(&mut gradients, report.gradients);
+            logits.extend(report.logits);
+            losses += report.losses / asked.total;
+            drift += report.drift / asked.total;
+        }
+    }
+    let pairs = (!logits.is_empty()).then(|| summarize(&logits, settings.preference));
+    Ok(Outcome { gradients, loss: pairs.map_or(losses, |pairs| pairs.loss), pairs, drift })
+}
+
+/// An objective at work on a batch.
+struct Asked<'a> {
+    networks: &'a Networks<'a>,
+    settings: &'a TrainerSettings,
+    objective: &'a ObjectiveSettings,
+    component: &'a Component,
+    total: f64,
+}
+
+impl Asked<'_> {
+    /// Whether one loss goes over several timesteps.
+    fn loss_of_sum(&self) -> bool {
+        match self.objective {
+            ObjectiveSettings::InversionDpo(InversionDpo { num_timesteps, timestep_reduction, .. }) => {
+                *num_timesteps != 1 && *timestep_reduction == TimestepReduction::Sum
+            }
+            ObjectiveSettings::InversionDpoPublished(_) | ObjectiveSettings::InversionDpoOfficial(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Timesteps that each pair of a shard is asked at.
+    fn num_timesteps(&self, shard: &[Drawn]) -> Result<usize> {
+        match self.objective {
+            ObjectiveSettings::InversionDpo(InversionDpo { num_timesteps: 1, .. }) => Ok(1),
+            ObjectiveSettings::InversionDpo(objective) => {
+                let longest = states::longest_path(shard, &self.component.paths)?;
+                Ok(if objective.num_timesteps == 0 { longest } else { objective.num_timesteps.min(longest) })
+            }
+            ObjectiveSettings::InversionDpoPublished(_) | ObjectiveSettings::InversionDpoOfficial(_) => {
+                states::longest_path(shard, &self.component.paths)
+            }
+            _ => Ok(1),
+        }
+    }
+
+    /// A loss for each timestep of each pair.
+    fn each(&self, shard: &[Drawn]) -> Result<Report> {
+        let count = self.num_timesteps(shard)?;
+        let mut report = Report::new();
+        for i in 0..count {
+            let (logits, drift) = self.logits(shard, (i, count))?;
+            let loss = (self.settings.preference.losses(&logits)?.sum_all()? / (self.total * count as f64))?;
+            add_gradients(&mut report.gradients, gradients_of(self.networks.vars, &loss)?);
+            report.logits.extend(logits.to_vec1::<f32>()?.into_iter().map(f64::from));
+            report.drift += drift / count as f64;
+        }
+        Ok(report)
+    }
+
+    /// One loss for all timesteps of a pair; the shard is a single pair, since each has a slope of its own.
+    fn sum(&self, shard: &[Drawn]) -> Result<Report> {
+        let count = self.num_timesteps(shard)?;
+        // The parts of a four-term logit are each as large as the whole; those of a published one have their weights.
+        let share = if self.objective.two_term().is_some() { 1.0 } else { 1.0 / count as f64 };
+        let mut report = Report::new();
+        let mut logit = 0.0;
+        for i in 0..count {
+            let (parts, drift) = self.logits(shard, (i, count))?;
+            let part = (parts.sum_all()? * share)?;
+            add_gradients(&mut report.gradients, gradients_of(self.networks.vars, &part)?);
+            logit += f64::from(part.to_scalar::<f32>()?);
+            report.drift += drift / count as f64;
+        }
+        let slope = (self.settings.preference.slope(logit) / self.total) as f32;
+        report.gradients.values_mut().flat_map(|gradient| gradient.iter_mut()).for_each(|g| *g *= slope);
+        report.logits.push(logit);
+        Ok(report)
+    }
+
+    /// No pairs: the loss of the winners alone.
+    fn winners(&self, shard: &[Drawn]) -> Result<Report> {
+        let (states, target) = states::noised(shard, self.networks, Sides::Winners)?;
+        let conditions = self.networks.conditions(shard, Sides::Winners)?;
+        let (policy, reference) = self.networks.predict(&states, &conditions, 1.0)?;
+        let losses = mean_squared_errors(&policy, &target)?.sum_all()?;
+        Ok(Report {
+            gradients: gradients_of(self.networks.vars, &(&losses / self.total)?)?,
+            losses: f64::from(losses.to_scalar::<f32>()?),
+            drift: drift(&policy, &reference)? * shard.len() as f64,
+            ..Report::new()
+        })
+    }
+
+    /// The part of each pair's logit at the `i`-th of its `count` timesteps, `[p]`, and the sum of its drifts.
+    fn logits(&self, shard: &[Drawn], place: (usize, usize)) -> Result<(Tensor, f64)> {
+        let (networks, paths) = (self.networks, &self.component.paths);
+        match self.objective {
+            ObjectiveSettings::DiffusionDpo(objective) => {
+                let (states, target) = states::noised(shard, networks, Sides::Both)?;
+                self.four_term(shard, &states, &target, objective.beta)
+            }
+            ObjectiveSettings::InversionDpo(objective) => {
+                let states = states::on_paths(shard, networks, paths, place)?;
+                let target = states::path_targets(shard, networks, paths, place, objective.target, &states)?;
+                self.four_term(shard, &states, &target, objective.beta)
+            }
+            ObjectiveSettings::Inpo(objective) => {
+                let (states, target) = states::inverted_by_policy(shard, networks, objective)?;
+                self.four_term(shard, &states, &target, objective.beta)
+            }
+            ObjectiveSettings::InversionDpoPublished(_)
+            | ObjectiveSettings::InversionDpoOfficial(_)
+            | ObjectiveSettings::SingleTimestep(_) => {
+                let objective = self.objective.two_term().ok_or_else(unpaired)?;
+                self.two_term(shard, place, &objective)
+            }
+            ObjectiveSettings::D3po(objective) => {
+                let (states, next, steps) = states::stochastic_steps(shard, networks, objective)?;
+                let conditions = networks.conditions(shard, Sides::Both)?;
+                let (policy, reference) = networks.predict(&states, &conditions, objective.guidance_scale)?;
+                let likelihood = |output: &Tensor| d3po::log_likelihood(&steps, &states.noisy, &next, output);
+                let ratios = d3po::clipped_log_ratio(&likelihood(&policy)?, &likelihood(&reference)?, objective.clip)?;
+                let (winner, loser) = halves(&ratios)?;
+                Ok((((winner - loser)? * objective.beta)?, drift(&policy, &reference)? * shard.len() as f64))
+            }
+            ObjectiveSettings::Sft(_) | ObjectiveSettings::Mixture(_) => Err(unpaired()),
+        }
+    }
+
+    fn four_term(&self, shard: &[Drawn], states: &States, target: &Tensor, beta: f64) -> Result<(Tensor, f64)> {
+        let conditions = self.networks.conditions(shard, Sides::Both)?;
+        let (policy, reference) = self.networks.predict(states, &conditions, 1.0)?;
+        let (winner, loser) = halves(&mean_squared_errors(&policy, target)?)?;
+        let (winner_reference, loser_reference) = halves(&mean_squared_errors(&reference, target)?)?;
+        let logits = four_term_logits(&PairErrors { winner, winner_reference, loser, loser_reference }, beta)?;
+        Ok((logits, drift(&policy, &reference)? * shard.len() as f64))
+    }
+
+    fn two_term(
+        &self,
+        shard: &[Drawn],
+        (i, count): (usize, usize),
+        objective: &InversionDpoPublished,
+    ) -> Result<(Tensor, f64)> {
+        let networks = self.networks;
+        let states = states::on_paths(shard, networks, &self.component.paths, (i, count))?;
+        let conditions = networks.conditions(shard, Sides::Both)?;
+        let (policy, reference) = networks.predict(&states, &conditions, objective.guidance_scale)?;
+        let distances = mean_squared_errors(&policy, &reference)?;
+        let schedule = networks.reference.schedule();
+        let elements = networks.reference.latent_channels() * networks.reference.latent_size().pow(2);
+        let weights = states.timesteps[..shard.len()]
+            .iter()
+            .map(|timestep| {
+                let alpha = schedule.alpha_cumprod(*timestep as i64)?;
+                Ok(objective.term_weight(alpha, count, elements) as f32)
+            })
+            .collect::<Result<Vec<f32>>>()?;
+        let weights = Tensor::from_vec(weights, shard.len(), distances.device())?;
+        let (winner, loser) = halves(&distances)?;
+        Ok((((winner - loser)? * weights)?, drift(&policy, &reference)? * shard.len() as f64))
+    }
+}
+
+impl Report {
+    fn new() -> Self {
+        Self { gradients: Gradients::new(), logits: Vec::new(), losses: 0.0, drift: 0.0 }
+    }
+}
+
+/// Winners and losers of `[2p]`.
+fn halves(values: &Tensor) -> Result<(Tensor, Tensor)> {
+    let pairs = values.dim(0)? / 2;
+    Ok((values.narrow(0, 0, pairs)?, values.narrow(0, pairs, pairs)?))
+}
+
+/// Mean square of the difference.
+fn drift(policy: &Tensor, reference: &Tensor) -> Result<f64> {
+    Ok(f64::from(mean_squared_errors(&policy.detach(), reference)?.mean_all()?.to_scalar::<f32>()?))
+}
+
+fn unpaired() -> Error {
+    Error::Training("this objective has no logit of a pair".to_owned())
+}

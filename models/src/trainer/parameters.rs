@@ -1,0 +1,113 @@
+//! The parameters that move: variables out of the reference's weights, adapters, and the networks that hold them.
+
+use super::networks::TrainedEncoder;
+use super::settings::{Trainable, TrainerSettings};
+use crate::objective::Start;
+use crate::pipeline::{ENCODER_PREFIX, Pipeline};
+use crate::scene_graph_encoder::{GraphFeatures, GraphText, GraphTokens, SceneGraphEncoder};
+use crate::unet::UNet2DConditionModel;
+use crate::weights::{TensorMap, VarMap, load_strictly};
+use crate::{Error, Result};
+use candle_core::{Tensor, Var};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+use std::path::Path;
+
+/// The variables to train, and constants that belong to them. Those of the scene-graph encoder have [`ENCODER_PREFIX`].
+pub(super) fn trainable(reference: &Pipeline, settings: &TrainerSettings) -> Result<(VarMap, TensorMap)> {
+    let mut vars = VarMap::new();
+    let mut constants = TensorMap::new();
+    if settings.trainable == Trainable::Unet {
+        vars.extend(variables(reference.unet_weights(), "")?);
+    }
+    if settings.trainable.moves_encoder() {
+        let (_, weights) = reference.scene_graph_encoder_weights().ok_or_else(no_encoder)?;
+        // Nothing reads it: it would stand in every checkpoint without ever having a gradient.
+        let read = weights.iter().filter(|(name, _)| *name != "logit_scale");
+        vars.extend(variables(&read.map(|(name, tensor)| (name.clone(), tensor.clone())).collect(), ENCODER_PREFIX)?);
+    }
+    if let Some(lora) = settings.trainable.lora() {
+        let adapters = lora.fresh_adapters(reference.unet_weights(), settings.seed, reference.device())?;
+        let parts = adapters.iter().map(|(name, var)| (name.clone(), var.as_detached_tensor())).collect();
+        constants.extend(lora.alphas(&parts)?);
+        vars.extend(adapters);
+    }
+    let starts = settings.objective.parts().into_iter().filter_map(|(part, _)| Some(part.two_term()?.start));
+    for start in starts {
+        if let Start::Jitter { std } = start {
+            jitter(&vars, std, settings.seed)?;
+            break;
+        }
+    }
+    Ok((vars, constants))
+}
+
+fn no_encoder() -> Error {
+    Error::Invalid("`trainable`: this model has no scene-graph encoder to train".to_owned())
+}
+
+fn variables(weights: &TensorMap, prefix: &str) -> Result<VarMap> {
+    weights.iter().map(|(name, tensor)| Ok((format!("{prefix}{name}"), Var::from_tensor(&tensor.copy()?)?))).collect()
+}
+
+/// The policy's UNet: the reference's weights with the variables in their place.
+pub(super) fn load_policy(reference: &Pipeline, vars: &VarMap, constants: &TensorMap) -> Result<UNet2DConditionModel> {
+    let mut tensors = reference.unet_weights().clone();
+    tensors.extend(constants.clone());
+    let of_unet = vars.iter().filter(|(name, _)| !name.starts_with(ENCODER_PREFIX));
+    tensors.extend(of_unet.map(|(name, var)| (name.clone(), var.as_tensor().clone())));
+    load_strictly(&tensors, Path::new("unet"), reference.device(), |vb| {
+        UNet2DConditionModel::load(&vb, reference.unet().config())
+    })
+}
+
+/// The policy's scene-graph encoder, where it learns; what the text encoders say is encoded once, graph by graph.
+pub(super) fn load_encoder(
+    reference: &Pipeline,
+    settings: &TrainerSettings,
+    vars: &VarMap,
+    graphs: &[GraphText],
+) -> Result<Option<TrainedEncoder>> {
+    if !settings.trainable.moves_encoder() {
+        return Ok(None);
+    }
+    let (config, _) = reference.scene_graph_encoder_weights().ok_or_else(no_encoder)?;
+    let tensors: TensorMap = vars
+        .iter()
+        .filter_map(|(name, var)| Some((name.strip_prefix(ENCODER_PREFIX)?.to_owned(), var.as_tensor().clone())))
+        .collect();
+    let network = load_strictly(&tensors, Path::new("scene_graph_encoder"), reference.device(), |vb| {
+        SceneGraphEncoder::load(&vb, config)
+    })?;
+    let graphs = super::data_parallel::map(graphs, |graph| {
+        let tokens = vec![GraphTokens::prepare(graph, reference.tokenizer())?];
+        let features = GraphFeatures::encode(&tokens, |sequences| {
+            let features = reference.text_encoders().encode(sequences, reference.device())?;
+            Ok((features.hidden_states, features.pooled))
+        })?;
+        Ok((tokens, features))
+    })?;
+    Ok(Some(TrainedEncoder { network, graphs }))
+}
+
+/// Moves every variable by normal noise of `std` times the deviation of its values; where all are zero (the upper half of
+/// an adapter, an encoder that is switched off) of `std` itself, for there the deviation would keep them at zero.
+pub(super) fn jitter(vars: &VarMap, std: f64, seed: u64) -> Result<()> {
+    for (number, var) in vars.values().enumerate() {
+        let values = var.flatten_all()?.to_vec1::<f32>()?;
+        let count = values.len().max(1) as f64;
+        let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
+        let variance = values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / count;
+        let all_zero = values.iter().all(|value| *value == 0.0);
+        let scale = if all_zero { std as f32 } else { (std * variance.sqrt()) as f32 };
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(number as u64);
+        let moved: Vec<f32> = values
+            .into_iter()
+            .map(|value| value + scale * Distribution::<f32>::sample(&StandardNormal, &mut rng))
+            .collect();
+        var.set(&Tensor::from_vec(moved, var.shape(), var.device())?)?;
+    }
+    Ok(())
+}
