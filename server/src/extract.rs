@@ -82,6 +82,8 @@ fn find_nul(value: &Value, pointer: &mut String, faults: &mut Vec<Fault>) {
     }
 }
 
+/// Faults of a query that are told at once; nobody reads more.
+const MOST_FAULTS: usize = 50;
 const NUL: &str = "contains the character U+0000";
 
 /// Reads `value`, or tells every fault.
@@ -114,18 +116,44 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Query<T
         if !nul.is_empty() {
             return Err(Problem::query_faults(&nul));
         }
-        match axum::extract::Query::<T>::try_from_uri(&parts.uri) {
-            Ok(query) => Ok(Self(query.0)),
-            Err(rejection) => {
-                let text = rejection.body_text();
-                let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
-                let (pointer, message) = match text.split_once(": ") {
-                    Some((name, message)) => (format!("/{name}"), message),
-                    None => (String::new(), text),
-                };
-                Err(Problem::query_faults(&[Fault::new(pointer, message)]))
+        let mut faults = Vec::new();
+        let mut pairs: Vec<&str> = parts.uri.query().unwrap_or_default().split('&').filter(|one| !one.is_empty()).collect();
+        loop {
+            match parse(&pairs) {
+                Ok(query) if faults.is_empty() => return Ok(Self(query)),
+                Ok(_) => return Err(Problem::query_faults(&faults)),
+                // Without the parameter at fault, the next one shows.
+                Err(fault) => {
+                    let name = fault.pointer.trim_start_matches('/').to_owned();
+                    let before = pairs.len();
+                    pairs.retain(|pair| pair.split('=').next() != Some(&name));
+                    faults.push(fault);
+                    if pairs.len() == before || faults.len() == MOST_FAULTS {
+                        return Err(Problem::query_faults(&faults));
+                    }
+                }
             }
         }
+    }
+}
+
+/// Reads these `name=value` pairs, or gives the first fault.
+fn parse<T: DeserializeOwned>(pairs: &[&str]) -> std::result::Result<T, Fault> {
+    let whole = |text: String| Fault::new("", text);
+    let address = format!("/?{}", pairs.join("&")).parse().map_err(|_| whole("is no query".to_owned()))?;
+    let rejection = match axum::extract::Query::<T>::try_from_uri(&address) {
+        Ok(query) => return Ok(query.0),
+        Err(rejection) => rejection,
+    };
+    let text = rejection.body_text();
+    let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+    if let Some((name, message)) = text.split_once(": ") {
+        return Err(Fault::new(format!("/{name}"), message));
+    }
+    // A field that is missing or there twice has no place of its own, and is named in the message.
+    match text.split('`').nth(1) {
+        Some(name) => Err(Fault::new(format!("/{name}"), text)),
+        None => Err(whole(text.to_owned())),
     }
 }
 

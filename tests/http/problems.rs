@@ -194,6 +194,10 @@ async fn faults_of_queries_name_the_parameter(world: Arc<World>) -> Outcome {
         let problem = app.get(path).await?.problem(400, "malformed_query")?;
         ensure!(pointers(&problem) == [pointer], "{path}: {problem}");
     }
+    // All of them at once.
+    let path = "/api/v1/graphs?limit=0&sort=worst&min_score=high&colour=red&split=train&label=a&label=b";
+    let problem = app.get(path).await?.problem(400, "malformed_query")?;
+    ensure!(pointers(&problem) == ["/colour", "/label", "/limit", "/min_score", "/sort"], "{problem}");
     Ok(())
 }
 
