@@ -25,7 +25,9 @@ fn written(text: &str) -> tempfile::NamedTempFile {
 #[test]
 fn spatial_cases() {
     let cases = golden("t2i_compbench/position_cases.json");
-    for (key, command, score) in [("cases_2d", "t2i-spatial", "image_score_2d"), ("cases_3d", "t2i-spatial-3d", "image_score_3d")] {
+    for (key, command, score) in
+        [("cases_2d", "t2i-spatial", "image_score_2d"), ("cases_3d", "t2i-spatial-3d", "image_score_3d")]
+    {
         let cases = cases[key].as_array().unwrap();
         let mut text = String::new();
         for (i, case) in cases.iter().enumerate() {
@@ -56,7 +58,9 @@ fn a_wrong_line_is_told_and_the_others_go_on() {
     let (code, found, words) = run(&["t2i-spatial", "--boxes", file.path().to_str().unwrap()]);
     assert_eq!((code, found.len()), (Some(1), 4));
     assert_eq!((&found[1]["case"], &found[1]["score"], &found[0]["score"]), (&json!("y"), &json!(0.0), &Value::Null));
-    for say in [":1: a.box: must be [x1, y1, x2, y2]", ":2: no JSON", ":4: a.box: ", ":5: a.confidence: must be from 0 to 1"] {
+    for say in
+        [":1: a.box: must be [x1, y1, x2, y2]", ":2: no JSON", ":4: a.box: ", ":5: a.confidence: must be from 0 to 1"]
+    {
         assert!(words.contains(say), "{say}: {words}");
     }
 }
@@ -83,7 +87,8 @@ fn numeracy_prompts() {
     let (code, found, words) = run(&arguments);
     assert_eq!((code, found.len()), (Some(0), 300), "{words}");
     let detected = json!([{"label": "dog", "box": [0, 0, 9, 9], "confidence": 0.9}, {"label": "dog", "box": [20, 0, 29, 9], "confidence": 0.8}]);
-    let file = written(&json!({"case": "x", "objects": ["dog", "cat"], "counts": [2, 1], "detections": detected}).to_string());
+    let file =
+        written(&json!({"case": "x", "objects": ["dog", "cat"], "counts": [2, 1], "detections": detected}).to_string());
     let (_, found, _) = run(&["numeracy", "--boxes", file.path().to_str().unwrap()]);
     assert_eq!(found[0]["score"], 0.5);
 }
@@ -94,7 +99,8 @@ fn frechet_distances() {
     let save = |name: &str, tensor: &str, values: &[f64], columns: usize| {
         let path = folder.path().join(name);
         let shape = (values.len() / columns, columns);
-        let tensor = (tensor.to_owned(), candle_core::Tensor::from_slice(values, shape, &candle_core::Device::Cpu).unwrap());
+        let tensor =
+            (tensor.to_owned(), candle_core::Tensor::from_slice(values, shape, &candle_core::Device::Cpu).unwrap());
         candle_core::safetensors::save(&HashMap::from([tensor]), &path).unwrap();
         path.to_str().unwrap().to_owned()
     };
@@ -111,7 +117,9 @@ fn frechet_distances() {
     let other = save("c", "other", &[0.0; 4], 2);
     let short = save("d", "features", &[0.0; 2], 2);
     let wide = save("e", "features", &[0.0; 6], 3);
-    for (b, say) in [(&other, "`features`"), (&short, "at least 2"), (&wide, "2 dimensions"), (&"/nowhere".to_owned(), "/nowhere")] {
+    for (b, say) in
+        [(&other, "`features`"), (&short, "at least 2"), (&wide, "2 dimensions"), (&"/nowhere".to_owned(), "/nowhere")]
+    {
         let (code, _, words) = run(&["frechet", "--a", &a, "--b", b]);
         assert_eq!(code, Some(1));
         assert!(words.contains(say), "{words}");
@@ -121,12 +129,17 @@ fn frechet_distances() {
 #[test]
 fn agreement_of_two_runs() {
     let scores = |values: [f64; 3]| {
-        let line = |(i, score): (usize, &f64)| format!("{}\n", json!({"image": format!("g_{i}.png"), "item_id": "g", "metric": "dpg", "score": score}));
+        let line = |(i, score): (usize, &f64)| {
+            format!("{}\n", json!({"image": format!("g_{i}.png"), "item_id": "g", "metric": "dpg", "score": score}))
+        };
         written(&(values.iter().enumerate().map(line).collect::<String>() + "{\"summary\":{}}\n"))
     };
     let (a, b) = (scores([0.1, 0.5, 0.9]), scores([0.2, 0.9, 0.7]));
     let (code, found, _) = run(&["agreement", "--a", a.path().to_str().unwrap(), "--b", b.path().to_str().unwrap()]);
     assert_eq!(code, Some(0));
-    assert_eq!((&found[0]["disagreement"]["preferred_by_a"], &found[0]["disagreement"]["preferred_by_b"]), (&json!("g_2.png"), &json!("g_1.png")));
+    assert_eq!(
+        (&found[0]["disagreement"]["preferred_by_a"], &found[0]["disagreement"]["preferred_by_b"]),
+        (&json!("g_2.png"), &json!("g_1.png"))
+    );
     assert_eq!(found[1]["summary"]["spearman"], 0.5);
 }

@@ -47,7 +47,8 @@ enum Fault {
 async fn complete(State(endpoint): State<Endpoint>, headers: HeaderMap, body: Bytes) -> Response {
     let body: Value = serde_json::from_slice(&body).unwrap();
     let content = &body["messages"][1]["content"];
-    let (image, question) = (content[0]["image_url"]["url"].to_string(), content[1]["text"].as_str().unwrap().to_owned());
+    let (image, question) =
+        (content[0]["image_url"]["url"].to_string(), content[1]["text"].as_str().unwrap().to_owned());
     assert!(image.contains("data:image/png;base64,"));
     let key = (image, question.clone());
     let turn = {
@@ -112,7 +113,18 @@ fn scene(count: u8) -> (tempfile::TempDir, PathBuf, PathBuf) {
 
 fn score(images: &Path, graphs: &Path, base_url: &str, more: &[&str]) -> (Option<i32>, Vec<Value>, String) {
     let output = diptych()
-        .args(["score", "--json", "--answerer", "openai", "--vision-model", "m", "--first-pause", "20", "--base-url", base_url])
+        .args([
+            "score",
+            "--json",
+            "--answerer",
+            "openai",
+            "--vision-model",
+            "m",
+            "--first-pause",
+            "20",
+            "--base-url",
+            base_url,
+        ])
         .arg("--images")
         .arg(images)
         .arg("--graphs")
@@ -141,7 +153,10 @@ fn sixty_four_requests_are_under_way_and_nothing_is_asked_twice() {
         assert!(seen.answered.values().all(|count| *count == 1));
         assert!(seen.keys.iter().all(|key| key == "Bearer the-secret"));
     }
-    assert!(words.contains("180 requests, 0 of them again") && words.contains("18000 prompt and 180 completion tokens"), "{words}");
+    assert!(
+        words.contains("180 requests, 0 of them again") && words.contains("18000 prompt and 180 completion tokens"),
+        "{words}"
+    );
     assert!(!words.contains("the-secret"));
     // Replayed: everything is known.
     let (code, again, words) = score(&images, &graphs, "http://127.0.0.1:9/v1", &["--cache", cache]);
@@ -169,7 +184,11 @@ fn what_cannot_be_answered_says_why_and_is_no_zero() {
     let (_folder, images, graphs) = scene(1);
     for (url, say) in [(url.as_str(), "wrong key"), ("http://127.0.0.1:9/v1", "(after 2 tries)")] {
         let (code, found, words) = score(&images, &graphs, url, &["--max-attempts", "2"]);
-        assert_eq!((code, &found[0]["score"], &found[1]["summary"]["score"]), (Some(1), &Value::Null, &Value::Null), "{words}");
+        assert_eq!(
+            (code, &found[0]["score"], &found[1]["summary"]["score"]),
+            (Some(1), &Value::Null, &Value::Null),
+            "{words}"
+        );
         assert!(found[0]["error"].as_str().unwrap().contains(say), "{}", found[0]);
         assert!(!words.contains("the-secret"));
     }

@@ -24,7 +24,8 @@ fn written(text: &str) -> tempfile::NamedTempFile {
 
 /// Lines of one run, its summary, its standard error.
 fn score(images: &Path, more: &[&str]) -> (Vec<Value>, Value, String) {
-    let output = diptych().args(["score", "--json", "--metric", "dpg", "--images"]).arg(images).args(more).output().unwrap();
+    let output =
+        diptych().args(["score", "--json", "--metric", "dpg", "--images"]).arg(images).args(more).output().unwrap();
     let words = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{words}");
     let mut lines = lines(&output.stdout);
@@ -43,7 +44,8 @@ fn four_crops_give_the_golden_figures() {
         for (crop, of_crop) in (1..).zip(row["answers"].as_array().unwrap()) {
             for (number, answer) in of_crop.as_object().unwrap() {
                 let number: i64 = number.parse().unwrap();
-                let line = json!({"image": image, "item_id": item, "proposition_id": number, "answer": answer, "crop": crop});
+                let line =
+                    json!({"image": image, "item_id": item, "proposition_id": number, "answer": answer, "crop": crop});
                 writeln!(answers, "{line}").unwrap();
             }
         }
@@ -51,9 +53,19 @@ fn four_crops_give_the_golden_figures() {
     }
     let (folder, answers) = (pictures(names), written(&answers));
     let questions = shared("dpg_bench/dsg1k_questions.csv");
-    let arguments = ["--questions", questions.to_str().unwrap(), "--answers", answers.path().to_str().unwrap(), "--mode", "reference", "--pic-num", "4"];
+    let arguments = [
+        "--questions",
+        questions.to_str().unwrap(),
+        "--answers",
+        answers.path().to_str().unwrap(),
+        "--mode",
+        "reference",
+        "--pic-num",
+        "4",
+    ];
     let (lines, summary, words) = score(folder.path(), &arguments);
-    let expected: Value = serde_json::from_slice(&fs_err::read(shared("dpg_bench/tifa160_4crops_expected.json")).unwrap()).unwrap();
+    let expected: Value =
+        serde_json::from_slice(&fs_err::read(shared("dpg_bench/tifa160_4crops_expected.json")).unwrap()).unwrap();
     let close = |found: &Value, expected: &Value| {
         assert!((found.as_f64().unwrap() - expected.as_f64().unwrap()).abs() < 1e-9, "{found}, not {expected}");
     };
@@ -70,8 +82,11 @@ fn four_crops_give_the_golden_figures() {
         }
     }
     // Each malformed row by file, line and field.
-    for item in ["stanford_paragraph_54", "stanford_paragraph_55", "stanford_paragraph_72", "tifa160_134", "tifa160_67"] {
-        let told = words.lines().any(|line| line.contains(&format!("(item {item})")) && line.contains(": dependency: error: "));
+    for item in ["stanford_paragraph_54", "stanford_paragraph_55", "stanford_paragraph_72", "tifa160_134", "tifa160_67"]
+    {
+        let told = words
+            .lines()
+            .any(|line| line.contains(&format!("(item {item})")) && line.contains(": dependency: error: "));
         assert!(told, "{item}: {words}");
     }
 }
@@ -83,7 +98,11 @@ fn questions_may_follow_from_graphs() {
     let graphs = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
     fs_err::write(graphs.path(), GRAPHS).unwrap();
     let mut answers = String::new();
-    for (image, words) in [("g1_0.png", ["yes", "yes", "no", "yes"]), ("g1_1.png", ["no", "yes", "yes", "yes"]), ("g1_2.png", ["yes", "yes", "yes", ""])] {
+    for (image, words) in [
+        ("g1_0.png", ["yes", "yes", "no", "yes"]),
+        ("g1_1.png", ["no", "yes", "yes", "yes"]),
+        ("g1_2.png", ["yes", "yes", "yes", ""]),
+    ] {
         for (number, word) in (1..).zip(words).filter(|(_, word)| !word.is_empty()) {
             writeln!(answers, "{}", json!({"image": image, "proposition_id": number, "answer": word})).unwrap();
         }
@@ -91,15 +110,33 @@ fn questions_may_follow_from_graphs() {
     let (folder, answers) = (pictures((0..3).map(|i| format!("g1_{i}.png"))), written(&answers));
     let arguments = ["--graphs", graphs.path().to_str().unwrap(), "--answers", answers.path().to_str().unwrap()];
     let (lines, summary, _) = score(folder.path(), &arguments);
-    assert_eq!((&lines[0]["score"], &lines[1]["score"], &lines[2]["score"]), (&json!(0.75), &json!(0.25), &Value::Null));
+    assert_eq!(
+        (&lines[0]["score"], &lines[1]["score"], &lines[2]["score"]),
+        (&json!(0.75), &json!(0.25), &Value::Null)
+    );
     assert_eq!(lines[2]["error"], "no answer to question 4");
-    assert_eq!((&summary["score"], &summary["images"], &summary["failed"], &summary["missing"]), (&json!(50.0), &json!(3), &json!(1), &json!(0)));
+    assert_eq!(
+        (&summary["score"], &summary["images"], &summary["failed"], &summary["missing"]),
+        (&json!(50.0), &json!(3), &json!(1), &json!(0))
+    );
     // The questions can be handed to whoever answers, and come back as a file of questions.
     let questions = tempfile::NamedTempFile::new().unwrap();
-    let output = diptych().args(["score", "--images"]).arg(folder.path()).args(arguments).arg("--write-questions").arg(questions.path()).output().unwrap();
+    let output = diptych()
+        .args(["score", "--images"])
+        .arg(folder.path())
+        .args(arguments)
+        .arg("--write-questions")
+        .arg(questions.path())
+        .output()
+        .unwrap();
     assert!(output.status.success());
     let text = fs_err::read_to_string(questions.path()).unwrap();
-    assert!(text.contains("g1,a dog,\"dog, brown\",3,1,attribute,color,\"attribute - color (dog, brown)\",Is the dog brown?"), "{text}");
+    assert!(
+        text.contains(
+            "g1,a dog,\"dog, brown\",3,1,attribute,color,\"attribute - color (dog, brown)\",Is the dog brown?"
+        ),
+        "{text}"
+    );
 }
 
 #[test]

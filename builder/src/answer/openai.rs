@@ -74,7 +74,8 @@ impl OpenAiSettings {
     /// One of the first two is not set.
     pub fn from_environment() -> Result<Self> {
         let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let needed = |name: &str| read(name).ok_or_else(|| Error::invalid("", format!("set {name} for the answerer `openai`")));
+        let needed =
+            |name: &str| read(name).ok_or_else(|| Error::invalid("", format!("set {name} for the answerer `openai`")));
         let mut settings = Self::new(needed("OPENAI_BASE_URL")?, needed("OPENAI_MODEL")?);
         settings.api_key = read("OPENAI_API_KEY");
         Ok(settings)
@@ -84,7 +85,10 @@ impl OpenAiSettings {
 impl std::fmt::Debug for OpenAiSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The key stays out of every log.
-        f.debug_struct("OpenAiSettings").field("base_url", &self.base_url).field("model", &self.model).finish_non_exhaustive()
+        f.debug_struct("OpenAiSettings")
+            .field("base_url", &self.base_url)
+            .field("model", &self.model)
+            .finish_non_exhaustive()
     }
 }
 
@@ -131,7 +135,8 @@ impl OpenAiAnswerer {
     pub fn new(settings: OpenAiSettings) -> Result<Self> {
         let cache = Cache::open(settings.cache.as_deref())?;
         let counters = Arc::new(Counters::default());
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().thread_name("openai").build()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().thread_name("openai").build()?;
         let version = format!("{PROMPT_VERSION}/{}", settings.model);
         let concurrency = settings.concurrency.max(1);
         let exchange = Exchange::new(settings, Arc::clone(&counters))?;
@@ -197,7 +202,10 @@ impl OpenAiAnswerer {
             .collect();
         let mut outcomes: Vec<Vec<Option<Result<Answer>>>> =
             asked.iter().map(|questions| questions.iter().map(|_| None).collect()).collect();
-        let all = asked.iter().enumerate().flat_map(|(i, questions)| questions.iter().enumerate().map(move |(k, one)| (i, k, one)));
+        let all = asked
+            .iter()
+            .enumerate()
+            .flat_map(|(i, questions)| questions.iter().enumerate().map(move |(k, one)| (i, k, one)));
         let requests: Vec<_> = all
             .map(|(i, k, question)| {
                 let picture = &pictures[i];

@@ -104,7 +104,8 @@ impl RecordedAnswers {
                 return Ok(answers);
             }
             line += 1;
-            let text = if line == 1 { bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes) } else { &bytes }.trim_ascii();
+            let text =
+                if line == 1 { bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes) } else { &bytes }.trim_ascii();
             if text.is_empty() {
                 continue;
             }
@@ -114,7 +115,9 @@ impl RecordedAnswers {
                         answers.faults.push(LineFault { line, field: "answer", message });
                     }
                 }
-                Err(faults) => answers.faults.extend(faults.into_iter().map(|(field, message)| LineFault { line, field, message })),
+                Err(faults) => {
+                    answers.faults.extend(faults.into_iter().map(|(field, message)| LineFault { line, field, message }))
+                }
             }
         }
     }
@@ -133,7 +136,9 @@ impl RecordedAnswers {
         let word = answer.is_yes();
         match of_crop.insert(number, answer) {
             None => self.num_answers += 1,
-            Some(earlier) if earlier.is_yes() != word => message = Some("replaces an earlier line that says otherwise".to_owned()),
+            Some(earlier) if earlier.is_yes() != word => {
+                message = Some("replaces an earlier line that says otherwise".to_owned())
+            }
             Some(_) => {}
         }
         message
@@ -206,7 +211,10 @@ fn parse(line: &[u8]) -> Result<RecordedAnswer, Faults> {
     let answer = optional(&map, "answer", text, &mut faults);
     let probability = optional(&map, "probability", probability, &mut faults);
     let crop = optional(&map, "crop", crop, &mut faults);
-    if answer.is_none() && probability.is_none() && !faults.iter().any(|(field, _)| matches!(*field, "answer" | "probability")) {
+    if answer.is_none()
+        && probability.is_none()
+        && !faults.iter().any(|(field, _)| matches!(*field, "answer" | "probability"))
+    {
         faults.push(("answer", "is missing, and so is `probability`".to_owned()));
     }
     match (image, proposition_id, faults.is_empty()) {
@@ -219,7 +227,12 @@ fn parse(line: &[u8]) -> Result<RecordedAnswer, Faults> {
     }
 }
 
-fn required<T>(map: &Map<String, Value>, key: &'static str, read: fn(&Value) -> Result<T, String>, faults: &mut Faults) -> Option<T> {
+fn required<T>(
+    map: &Map<String, Value>,
+    key: &'static str,
+    read: fn(&Value) -> Result<T, String>,
+    faults: &mut Faults,
+) -> Option<T> {
     if map.contains_key(key) {
         return optional(map, key, read, faults).or_else(|| {
             if map.get(key).is_some_and(Value::is_null) {
@@ -232,7 +245,12 @@ fn required<T>(map: &Map<String, Value>, key: &'static str, read: fn(&Value) -> 
     None
 }
 
-fn optional<T>(map: &Map<String, Value>, key: &'static str, read: fn(&Value) -> Result<T, String>, faults: &mut Faults) -> Option<T> {
+fn optional<T>(
+    map: &Map<String, Value>,
+    key: &'static str,
+    read: fn(&Value) -> Result<T, String>,
+    faults: &mut Faults,
+) -> Option<T> {
     let value = map.get(key).filter(|value| !value.is_null())?;
     read(value).map_err(|message| faults.push((key, message))).ok()
 }
@@ -252,7 +270,8 @@ fn probability(value: &Value) -> Result<f64, String> {
 }
 
 fn crop(value: &Value) -> Result<u32, String> {
-    let number = integer(value).ok().and_then(|number| u32::try_from(number).ok()).filter(|crop| (1..=4).contains(crop));
+    let number =
+        integer(value).ok().and_then(|number| u32::try_from(number).ok()).filter(|crop| (1..=4).contains(crop));
     number.ok_or_else(|| format!("must be 1, 2, 3 or 4, not {value}"))
 }
 
@@ -295,8 +314,19 @@ mod tests {
         );
         let told: Vec<(u64, &str)> = answers.faults.iter().map(|fault| (fault.line, fault.field)).collect();
         let expected = [
-            (1, "image"), (1, "proposition_id"), (1, "answer"), (1, "probability"), (1, "crop"), (2, ""), (3, ""),
-            (4, "image"), (4, "proposition_id"), (4, "answer"), (5, "answer"), (6, "proposition_id"), (8, "answer"),
+            (1, "image"),
+            (1, "proposition_id"),
+            (1, "answer"),
+            (1, "probability"),
+            (1, "crop"),
+            (2, ""),
+            (3, ""),
+            (4, "image"),
+            (4, "proposition_id"),
+            (4, "answer"),
+            (5, "answer"),
+            (6, "proposition_id"),
+            (8, "answer"),
         ];
         assert_eq!(told, expected);
         assert!(answers.crop("a", 1).unwrap()[&1].is_yes(), "the later line holds");
@@ -304,7 +334,14 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let answer = RecordedAnswer { image: "a.png".to_owned(), item_id: Some("a".to_owned()), proposition_id: 3, answer: Some("no\n\"".to_owned()), probability: None, crop: Some(2) };
+        let answer = RecordedAnswer {
+            image: "a.png".to_owned(),
+            item_id: Some("a".to_owned()),
+            proposition_id: 3,
+            answer: Some("no\n\"".to_owned()),
+            probability: None,
+            crop: Some(2),
+        };
         let mut bytes = Vec::new();
         write_line(&mut bytes, &answer).unwrap();
         assert_eq!(RecordedAnswers::read(&bytes[..]).unwrap().crop("a.png", 2).unwrap()[&3], answer);

@@ -100,10 +100,16 @@ impl QuestionFile {
         let mut record = ByteRecord::new();
         let failed = |error: csv::Error| Error::Format(format!("{name}: {error}"));
         if !reader.read_byte_record(&mut record).map_err(failed)? {
-            return Err(Error::Format(format!("{name}: the file is empty; it needs a header with {}", NEEDED.join(", "))));
+            return Err(Error::Format(format!(
+                "{name}: the file is empty; it needs a header with {}",
+                NEEDED.join(", ")
+            )));
         }
         let columns = Columns::of(&record).map_err(|column| {
-            Error::Format(format!("{name}: line 1: there is no column `{column}`; a DPG-Bench file has {}", COLUMNS.join(", ")))
+            Error::Format(format!(
+                "{name}: line 1: there is no column `{column}`; a DPG-Bench file has {}",
+                COLUMNS.join(", ")
+            ))
         })?;
         let mut builder = Builder::new(mode);
         let mut index = 0_u64;
@@ -258,7 +264,8 @@ impl Builder {
                 match number(part) {
                     Some(0) => {}
                     Some(parent) => parents.push(parent),
-                    None => broken.push(("dependency", format!("`{}` in `{dependency}` is no integer; 0 is none", part.trim()))),
+                    None => broken
+                        .push(("dependency", format!("`{}` in `{dependency}` is no integer; 0 is none", part.trim()))),
                 }
             }
         }
@@ -278,7 +285,8 @@ impl Builder {
         }
         // A row without a number is no question; its item is not scored in any case.
         if let Some(proposition_id) = proposition {
-            let question = FileQuestion { proposition_id, parents, tuple: tuple.to_owned(), text: text.to_owned(), line };
+            let question =
+                FileQuestion { proposition_id, parents, tuple: tuple.to_owned(), text: text.to_owned(), line };
             self.question(position, question);
         }
     }
@@ -292,7 +300,9 @@ impl Builder {
             Some(position) if continues => position,
             Some(position) => {
                 let message = match self.mode {
-                    Mode::Reference => "the item's rows are not together: the published script forgets the earlier ones",
+                    Mode::Reference => {
+                        "the item's rows are not together: the published script forgets the earlier ones"
+                    }
                     Mode::Corrected => "the item's rows are not together; they were put together",
                 };
                 self.fault(line, item_id, "item_id", message, false);
@@ -388,7 +398,12 @@ mod tests {
         assert_eq!(file.faults, []);
         assert_eq!(file.item("a").unwrap().questions[1].parents, [1]);
         assert_eq!(file.item("b").unwrap().questions[0].line, 5);
-        let other = QuestionFile::read("\u{FEFF}tuple,dependency,question_natural_language,proposition_id,item_id\r\ne (x),0,?,7,a\r\n".as_bytes(), "q", Mode::Corrected).unwrap();
+        let other = QuestionFile::read(
+            "\u{FEFF}tuple,dependency,question_natural_language,proposition_id,item_id\r\ne (x),0,?,7,a\r\n".as_bytes(),
+            "q",
+            Mode::Corrected,
+        )
+        .unwrap();
         assert_eq!(other.item("a").unwrap().questions[0].proposition_id, 7);
     }
 
@@ -405,9 +420,17 @@ mod tests {
         let rows = "a,,,1,\"5, background\",,,e (x),?\na,,,one,0,,,e (x),?\nb,,,1\nc,,,1,0,,,e (x),?\nc,,,1,0,,,e (x),?\n,,,1,0,,,e (x),?\nd,,,1,1,,,e (x),?\nd,,,2,,,,e (x), \n";
         let file = read(rows, Mode::Corrected);
         let expected = [
-            "2 dependency true", "2 dependency true", "3 proposition_id true", "4 dependency true", "4 tuple true",
-            "4 question_natural_language true", "6 proposition_id true", "7 item_id true", "8 dependency false",
-            "9 question_natural_language false", "9 dependency true",
+            "2 dependency true",
+            "2 dependency true",
+            "3 proposition_id true",
+            "4 dependency true",
+            "4 tuple true",
+            "4 question_natural_language true",
+            "6 proposition_id true",
+            "7 item_id true",
+            "8 dependency false",
+            "9 question_natural_language false",
+            "9 dependency true",
         ];
         assert_eq!(told(&file), expected);
         assert!(["a", "b", "c", "d"].iter().all(|item| file.item(item).unwrap().fault.is_some()));
@@ -441,7 +464,11 @@ mod tests {
         file.write(&mut bytes, |_| "a \"text\"".to_owned()).unwrap();
         let again = QuestionFile::read(&bytes[..], "q", Mode::Corrected).unwrap();
         let plain = |file: &QuestionFile| -> Vec<_> {
-            file.items.iter().flat_map(|item| item.questions.clone()).map(|q| (q.proposition_id, q.parents, q.tuple, q.text)).collect()
+            file.items
+                .iter()
+                .flat_map(|item| item.questions.clone())
+                .map(|q| (q.proposition_id, q.parents, q.tuple, q.text))
+                .collect()
         };
         assert_eq!(plain(&again), plain(&file));
     }

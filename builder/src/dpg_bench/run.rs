@@ -98,7 +98,8 @@ pub fn score(images: &[String], questions: &QuestionFile, answers: &RecordedAnsw
     for image in images {
         let item = find_item(image, questions, answers);
         seen.extend(item.as_ref().ok().map(|item| item.item_id.as_str()));
-        let scored = item.clone().and_then(|item| score_image(image, item, answers, settings).map(|scored| (item, scored)));
+        let scored =
+            item.clone().and_then(|item| score_image(image, item, answers, settings).map(|scored| (item, scored)));
         let item_id = item.ok().map(|item| item.item_id.clone());
         let (score, parts) = match scored {
             Ok((item, scored)) => {
@@ -112,7 +113,8 @@ pub fn score(images: &[String], questions: &QuestionFile, answers: &RecordedAnsw
     }
     if settings.mode == Mode::Corrected {
         let seen: std::collections::HashSet<&str> = seen.into_iter().collect();
-        let absent = |item: &&Item| item.fault.is_none() && !item.questions.is_empty() && !seen.contains(item.item_id.as_str());
+        let absent =
+            |item: &&Item| item.fault.is_none() && !item.questions.is_empty() && !seen.contains(item.item_id.as_str());
         for item in questions.items.iter().filter(absent) {
             missing += 1;
             let item_id = Some(item.item_id.clone());
@@ -259,7 +261,13 @@ fn score_image(image: &str, item: &Item, answers: &RecordedAnswers, settings: Se
 }
 
 /// Whether each question was answered with yes, or which were not answered.
-fn answers_of(item: &Item, of_crop: &CropAnswers, mode: Mode, place: &str, nearly_yes: &mut usize) -> Result<Vec<bool>, String> {
+fn answers_of(
+    item: &Item,
+    of_crop: &CropAnswers,
+    mode: Mode,
+    place: &str,
+    nearly_yes: &mut usize,
+) -> Result<Vec<bool>, String> {
     let mut lacking = Vec::new();
     let mut yes = Vec::with_capacity(item.questions.len());
     for question in &item.questions {
@@ -300,7 +308,9 @@ mod tests {
         let mut text = String::new();
         for (image, crop, answers) in rows {
             for (answer, number) in answers.split(' ').zip(1..) {
-                text += &format!("{{\"image\":\"{image}\",\"crop\":{crop},\"proposition_id\":{number},\"answer\":\"{answer}\"}}\n");
+                text += &format!(
+                    "{{\"image\":\"{image}\",\"crop\":{crop},\"proposition_id\":{number},\"answer\":\"{answer}\"}}\n"
+                );
             }
         }
         RecordedAnswers::read(text.as_bytes()).unwrap()
@@ -319,7 +329,8 @@ mod tests {
         assert_eq!(image.score, Ok(1.0 / 6.0));
         assert_eq!((image.parts["crop_1"], image.parts["crop_2"]), (1.0 / 3.0, 0.0));
         assert!((outcome.score.unwrap() - 100.0 / 6.0).abs() < 1e-12);
-        let l1: Vec<(&str, f64)> = outcome.by_l1.iter().map(|(name, category)| (name.as_str(), category.score())).collect();
+        let l1: Vec<(&str, f64)> =
+            outcome.by_l1.iter().map(|(name, category)| (name.as_str(), category.score())).collect();
         assert_eq!(l1, [("attribute", 100.0), ("entity", 0.0), ("relation", 100.0)]);
         let corrected = run(Mode::Corrected, &["a.png"], &rows, 2);
         assert_eq!((corrected.by_l1["relation"].score(), corrected.by_l1["relation"].masked()), (100.0, 0.0));
@@ -346,7 +357,10 @@ mod tests {
         assert_eq!(outcome.images[0].score, Err("no answer to question 3".to_owned()));
         assert_eq!((outcome.score, outcome.failed), (None, 1));
         let refused = [("a.png", 1, "yes cannot_answer Yes")];
-        assert_eq!(run(Mode::Corrected, &["a.png"], &refused, 1).images[0].score, Err("no answer to question 2".to_owned()));
+        assert_eq!(
+            run(Mode::Corrected, &["a.png"], &refused, 1).images[0].score,
+            Err("no answer to question 2".to_owned())
+        );
         let reference = run(Mode::Reference, &["a.png"], &refused, 1);
         assert_eq!((reference.images[0].score.clone(), reference.nearly_yes), (Ok(1.0 / 3.0), 1));
     }
@@ -354,7 +368,10 @@ mod tests {
     #[test]
     fn an_image_may_be_named_by_its_answers_or_numbered() {
         let mut known = answers(&[("g_12.png", 1, "yes")]);
-        let told = RecordedAnswers::read(&b"{\"image\":\"7.png\",\"item_id\":\"b\",\"proposition_id\":1,\"answer\":\"no\"}\n"[..]).unwrap();
+        let told = RecordedAnswers::read(
+            &b"{\"image\":\"7.png\",\"item_id\":\"b\",\"proposition_id\":1,\"answer\":\"no\"}\n"[..],
+        )
+        .unwrap();
         known.insert(told.crop("7.png", 1).unwrap()[&1].clone());
         let images = ["g_12.png".to_owned(), "7.png".to_owned()];
         let from_file = score(&images, &questions(Mode::Reference), &known, Settings::new(Mode::Reference, 1));

@@ -52,7 +52,11 @@ fn warn(faults: &mut Vec<Fault>, code: Code, pointer: String, message: String, s
 
 fn says_nothing(text: &str) -> bool {
     let text = text.trim();
-    let mark = |c: char| c.is_ascii_punctuation() || matches!(c, '\u{2010}'..='\u{205E}' | '\u{3001}'..='\u{303F}' | '\u{FFFD}') || c.is_whitespace();
+    let mark = |c: char| {
+        c.is_ascii_punctuation()
+            || matches!(c, '\u{2010}'..='\u{205E}' | '\u{3001}'..='\u{303F}' | '\u{FFFD}')
+            || c.is_whitespace()
+    };
     // What is empty has a code of its own.
     !text.is_empty() && (text.chars().all(mark) || PLACEHOLDERS.contains(&text.to_lowercase().as_str()))
 }
@@ -81,7 +85,13 @@ fn isolated(graph: &SceneGraph, faults: &mut Vec<Fault>) {
     }
     for i in graph.isolated() {
         let message = format!("`{}` is in no relation", graph.item_text(i));
-        warn(faults, Code::IsolatedItem, format!("/items/{i}"), message, "fine if it is meant so; else say how it relates to the others");
+        warn(
+            faults,
+            Code::IsolatedItem,
+            format!("/items/{i}"),
+            message,
+            "fine if it is meant so; else say how it relates to the others",
+        );
     }
 }
 
@@ -118,7 +128,10 @@ fn order_of(predicate: &str) -> Option<(Axis, bool)> {
     let text = predicate.replace('_', " ").to_lowercase();
     let mut words: Vec<&str> = text.split_whitespace().collect();
     while let Some(first) = words.first()
-        && matches!(*first, "is" | "are" | "to" | "the" | "at" | "positioned" | "located" | "placed" | "directly" | "just")
+        && matches!(
+            *first,
+            "is" | "are" | "to" | "the" | "at" | "positioned" | "located" | "placed" | "directly" | "just"
+        )
     {
         words.remove(0);
     }
@@ -128,8 +141,11 @@ fn order_of(predicate: &str) -> Option<(Axis, bool)> {
     Some(match words.join(" ").as_str() {
         "left of" | "left side of" | "on left of" | "left" | "left from" => (Axis::Across, false),
         "right of" | "right side of" | "on right of" | "right" | "right from" => (Axis::Across, true),
-        "above" | "over" | "on top of" | "top of" | "atop" | "on" | "upon" | "higher than" | "sitting on" | "standing on" | "lying on" => (Axis::Height, true),
-        "below" | "under" | "beneath" | "underneath" | "bottom of" | "on bottom of" | "lower than" => (Axis::Height, false),
+        "above" | "over" | "on top of" | "top of" | "atop" | "on" | "upon" | "higher than" | "sitting on"
+        | "standing on" | "lying on" => (Axis::Height, true),
+        "below" | "under" | "beneath" | "underneath" | "bottom of" | "on bottom of" | "lower than" => {
+            (Axis::Height, false)
+        }
         "in front of" | "front of" | "before" => (Axis::Depth, true),
         "behind" | "back of" | "in back of" | "hidden behind" => (Axis::Depth, false),
         "in" | "inside" | "inside of" | "within" | "contained in" => (Axis::Inside, false),
@@ -171,18 +187,25 @@ fn contradictions(graph: &SceneGraph) -> Vec<Fault> {
             let items: HashSet<usize> = circle.iter().copied().collect();
             let inside = order.all_edges().filter(|(from, to, _)| items.contains(from) && items.contains(to));
             if let Some(last) = inside.map(|(.., &relation)| relation).max() {
-                let mut names: Vec<String> = circle.iter().take(8).map(|&item| format!("`{}`", graph.item_text(item))).collect();
+                let mut names: Vec<String> =
+                    circle.iter().take(8).map(|&item| format!("`{}`", graph.item_text(item))).collect();
                 names.sort_unstable();
                 if circle.len() > names.len() {
                     names.push(format!("{} more", circle.len() - names.len()));
                 }
-                told.push((last, Code::Contradiction, format!("{} are ordered in a circle, which cannot be drawn", names.join(", "))));
+                told.push((
+                    last,
+                    Code::Contradiction,
+                    format!("{} are ordered in a circle, which cannot be drawn", names.join(", ")),
+                ));
             }
         }
     }
     told.sort_by_key(|(relation, ..)| *relation);
     told.into_iter()
-        .map(|(i, code, message)| Fault::new(code, format!("/relations/{i}"), message, "leave one of the relations out"))
+        .map(|(i, code, message)| {
+            Fault::new(code, format!("/relations/{i}"), message, "leave one of the relations out")
+        })
         .collect()
 }
 
@@ -203,7 +226,13 @@ fn too_long(faults: &mut Vec<Fault>, pointer: &str, text: &str) {
     let tokens = fewest_tokens(text) + 2;
     if tokens > MAX_TOKENS {
         let message = format!("at least {tokens} tokens with start and end; a CLIP text encoder reads {MAX_TOKENS}");
-        warn(faults, Code::PromptTooLong, pointer.to_owned(), message, "shorten the text; what is beyond the limit is not drawn");
+        warn(
+            faults,
+            Code::PromptTooLong,
+            pointer.to_owned(),
+            message,
+            "shorten the text; what is beyond the limit is not drawn",
+        );
     }
 }
 
@@ -253,7 +282,11 @@ mod tests {
             relations.iter().map(|(s, p, o)| json!({"item1": s, "relation": p, "item2": o})).collect();
         let record = json!({"img_id": "1", "name": "", "caption_ori": caption, "items": items, "relations": relations});
         let graph = SceneGraph::from_laion_sg(&record).unwrap();
-        check(&graph).into_iter().chain(notes(&graph)).map(|fault| format!("{} {}", fault.code, fault.pointer)).collect()
+        check(&graph)
+            .into_iter()
+            .chain(notes(&graph))
+            .map(|fault| format!("{} {}", fault.code, fault.pointer))
+            .collect()
     }
 
     #[test]
@@ -294,10 +327,17 @@ mod tests {
 
     #[test]
     fn items_alone_and_questions_twice() {
-        assert_eq!(found(&[("dog", &[]), ("cat", &[]), ("cow", &[])], &[(0, "on", 1)], ""), ["W_ISOLATED_ITEM /items/2"]);
+        assert_eq!(
+            found(&[("dog", &[]), ("cat", &[]), ("cow", &[])], &[(0, "on", 1)], ""),
+            ["W_ISOLATED_ITEM /items/2"]
+        );
         assert_eq!(found(&[("dog", &[]), ("cat", &[])], &[], ""), [""; 0]);
         assert_eq!(
-            found(&[("dog", &["made of wood", "wood"]), ("cat", &[])], &[(0, "sitting_on", 1), (0, "is sitting on", 1)], ""),
+            found(
+                &[("dog", &["made of wood", "wood"]), ("cat", &[])],
+                &[(0, "sitting_on", 1), (0, "is sitting on", 1)],
+                ""
+            ),
             ["W_DUP_QUESTION /items/0/attributes/1", "W_DUP_QUESTION /relations/1"]
         );
         assert_eq!(found(&[("dog", &["brown"]), ("dog", &["brown"])], &[(0, "on", 1)], ""), [""; 0]);

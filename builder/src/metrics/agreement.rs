@@ -154,7 +154,8 @@ mod tests {
     use super::*;
 
     fn scored(graph: &str, rows: &[(f64, f64)]) -> Vec<Scored> {
-        let one = |(i, &(a, b)): (usize, &(f64, f64))| Scored { graph: graph.to_owned(), image: format!("{graph}{i}"), a, b };
+        let one =
+            |(i, &(a, b)): (usize, &(f64, f64))| Scored { graph: graph.to_owned(), image: format!("{graph}{i}"), a, b };
         rows.iter().enumerate().map(one).collect()
     }
 

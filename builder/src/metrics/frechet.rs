@@ -48,7 +48,10 @@ impl Features {
         }
         if let Some(position) = values.iter().position(|value| !value.is_finite()) {
             let (row, column) = (position / columns, position % columns);
-            return Err(Error::Format(format!("{name}: features[{row}, {column}] is {}, which is no finite number", values[position])));
+            return Err(Error::Format(format!(
+                "{name}: features[{row}, {column}] is {}, which is no finite number",
+                values[position]
+            )));
         }
         Ok(Self { rows, columns, values })
     }
@@ -62,7 +65,10 @@ impl Features {
             .dims2()
             .map_err(|_| Error::Format(format!("{name}: `features` has the shape {:?}, not [n, d]", tensor.dims())))?;
         let failed = |error: candle_core::Error| Error::Format(format!("{name}: {error}"));
-        let values = tensor.to_dtype(DType::F64).and_then(|tensor| tensor.flatten_all()).and_then(|tensor| tensor.to_vec1::<f64>());
+        let values = tensor
+            .to_dtype(DType::F64)
+            .and_then(|tensor| tensor.flatten_all())
+            .and_then(|tensor| tensor.to_vec1::<f64>());
         Self::new(name, rows, columns, values.map_err(failed)?)
     }
 

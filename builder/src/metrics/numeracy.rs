@@ -9,8 +9,18 @@ use super::spatial::Detection;
 
 /// Share of overlap above which two boxes of one label are one thing.
 const SAME: f64 = 0.9;
-const NUMBERS: [(&str, u32); 10] =
-    [("a", 1), ("an", 1), ("one", 1), ("two", 2), ("three", 3), ("four", 4), ("five", 5), ("six", 6), ("seven", 7), ("eight", 8)];
+const NUMBERS: [(&str, u32); 10] = [
+    ("a", 1),
+    ("an", 1),
+    ("one", 1),
+    ("two", 2),
+    ("three", 3),
+    ("four", 4),
+    ("five", 5),
+    ("six", 6),
+    ("seven", 7),
+    ("eight", 8),
+];
 /// What the detector calls by another name; `telivision` is spelt as in the script.
 const RENAMES: [(&str, &str); 8] = [
     ("boy", "person"),
@@ -96,7 +106,9 @@ pub fn parse_prompt(prompt: &str, vocabulary: &[Noun], mode: Mode) -> Result<Vec
         match (singular(&next), plural(&next)) {
             (Some(noun), _) if value == 1 => wanted.push(Wanted { object: noun.singular.clone(), count: 1 }),
             (_, Some(noun)) => wanted.push(Wanted { object: noun.singular.clone(), count: value }),
-            (Some(noun), None) if mode == Mode::Corrected => wanted.push(Wanted { object: noun.singular.clone(), count: value }),
+            (Some(noun), None) if mode == Mode::Corrected => {
+                wanted.push(Wanted { object: noun.singular.clone(), count: value })
+            }
             (Some(_), None) => return Err(NumeracyError::Singular { number: number.to_owned(), noun: next }),
             (None, None) => {}
         }
@@ -161,7 +173,10 @@ fn stands_for(label: &str, name: &str, mode: Mode) -> bool {
         Mode::Reference => label.contains(name),
         Mode::Corrected => {
             let words = |text: &str| -> Vec<String> {
-                text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+                text.split(|c: char| !c.is_alphanumeric())
+                    .filter(|word| !word.is_empty())
+                    .map(str::to_lowercase)
+                    .collect()
             };
             let (label, name) = (words(label), words(name));
             !name.is_empty() && label.windows(name.len()).any(|window| window == name.as_slice())
@@ -195,7 +210,8 @@ mod tests {
     use super::*;
 
     fn nouns() -> Vec<Noun> {
-        let list = [("dog", "dogs"), ("cat", "cats"), ("phone", "phones"), ("fish", "fish"), ("fire engine", "fire engines")];
+        let list =
+            [("dog", "dogs"), ("cat", "cats"), ("phone", "phones"), ("fish", "fish"), ("fire engine", "fire engines")];
         list.map(|(singular, plural)| Noun { singular: singular.to_owned(), plural: plural.to_owned() }).to_vec()
     }
 
@@ -206,7 +222,10 @@ mod tests {
     fn boxes(labels: &[&str]) -> Vec<Labelled> {
         let one = |(i, label): (usize, &&str)| {
             let x = 100.0 * i as f64;
-            Labelled { label: (*label).to_owned(), detection: Detection { bounds: [x, 0.0, x + 50.0, 50.0], confidence: 0.9 } }
+            Labelled {
+                label: (*label).to_owned(),
+                detection: Detection { bounds: [x, 0.0, x + 50.0, 50.0], confidence: 0.9 },
+            }
         };
         labels.iter().enumerate().map(one).collect()
     }
@@ -218,8 +237,14 @@ mod tests {
     #[test]
     fn prompts_are_read_as_the_script_reads_them() {
         let pairs = |list: &[(&str, u32)]| Ok(list.iter().map(|&(object, count)| (object.to_owned(), count)).collect());
-        assert_eq!(parsed("three dogs, one cat and two fish.", Mode::Reference), pairs(&[("dog", 3), ("cat", 1), ("fish", 2)]));
-        assert_eq!(parsed("two fire engines and a fire engine there", Mode::Reference), pairs(&[("fire engine", 2), ("fire engine", 1)]));
+        assert_eq!(
+            parsed("three dogs, one cat and two fish.", Mode::Reference),
+            pairs(&[("dog", 3), ("cat", 1), ("fish", 2)])
+        );
+        assert_eq!(
+            parsed("two fire engines and a fire engine there", Mode::Reference),
+            pairs(&[("fire engine", 2), ("fire engine", 1)])
+        );
         assert_eq!(parsed("Two dogs", Mode::Reference), pairs(&[]));
         assert_eq!(parsed("Two dogs", Mode::Corrected), pairs(&[("dog", 2)]));
         assert_eq!(parsed("a dogs", Mode::Reference), pairs(&[("dog", 1)]));

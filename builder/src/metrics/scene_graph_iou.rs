@@ -49,10 +49,16 @@ pub struct Overlap {
 pub fn overlap(case: &Case, mode: Mode, matching: Match) -> Overlap {
     let word = |text: &str| matching.word(text);
     let words = |list: &[String]| -> BTreeSet<String> { list.iter().map(|text| word(text)).collect() };
-    let reference: BTreeSet<Vec<String>> = case.reference.iter().map(|triple| triple.iter().map(|text| word(text)).collect()).collect();
-    let predicted: BTreeSet<Vec<String>> = case.predicted.iter().map(|triple| triple.iter().map(|text| word(text)).collect()).collect();
+    let reference: BTreeSet<Vec<String>> =
+        case.reference.iter().map(|triple| triple.iter().map(|text| word(text)).collect()).collect();
+    let predicted: BTreeSet<Vec<String>> =
+        case.predicted.iter().map(|triple| triple.iter().map(|text| word(text)).collect()).collect();
     let ends = |triples: &BTreeSet<Vec<String>>| -> BTreeSet<String> {
-        triples.iter().filter(|triple| triple.len() == 3).flat_map(|triple| [triple[0].clone(), triple[2].clone()]).collect()
+        triples
+            .iter()
+            .filter(|triple| triple.len() == 3)
+            .flat_map(|triple| [triple[0].clone(), triple[2].clone()])
+            .collect()
     };
     let predicates = |triples: &BTreeSet<Vec<String>>| -> BTreeSet<String> {
         triples.iter().filter(|triple| triple.len() == 3).map(|triple| triple[1].clone()).collect()
@@ -105,7 +111,8 @@ impl Match {
             return text.to_owned();
         }
         let folded = text.replace('_', " ").to_lowercase();
-        let plain: Vec<&str> = folded.split_whitespace().filter(|word| !matches!(*word, "the" | "a" | "an" | "is" | "are")).collect();
+        let plain: Vec<&str> =
+            folded.split_whitespace().filter(|word| !matches!(*word, "the" | "a" | "an" | "is" | "are")).collect();
         let plain = plain.join(" ");
         if self == Self::Folded {
             return folded.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -128,7 +135,11 @@ pub fn read_reply(reply: &str) -> Result<Case, String> {
     let list = |names: &[&'static str]| -> Result<Vec<String>, String> {
         let Some((name, value)) = first_of(&value, names) else { return Ok(Vec::new()) };
         let list = value.as_array().ok_or_else(|| format!("`{name}` is no list"))?;
-        list.iter().map(|word| word.as_str().map(str::to_owned).ok_or_else(|| format!("`{name}` holds {word}, which is no text"))).collect()
+        list.iter()
+            .map(|word| {
+                word.as_str().map(str::to_owned).ok_or_else(|| format!("`{name}` holds {word}, which is no text"))
+            })
+            .collect()
     };
     Ok(Case {
         reference: Vec::new(),
@@ -169,7 +180,12 @@ pub fn triples(value: &Value) -> Result<Vec<Vec<String>>, String> {
     let list = value.as_array().ok_or("is no list")?;
     let one = |(i, triple): (usize, &Value)| -> Result<Vec<String>, String> {
         let words = triple.as_array().ok_or_else(|| format!("holds {triple} at {i}, which is no list"))?;
-        words.iter().map(|word| word.as_str().map(str::to_owned).ok_or_else(|| format!("holds {word} at {i}, which is no text"))).collect()
+        words
+            .iter()
+            .map(|word| {
+                word.as_str().map(str::to_owned).ok_or_else(|| format!("holds {word} at {i}, which is no text"))
+            })
+            .collect()
     };
     list.iter().enumerate().map(one).collect()
 }
@@ -202,7 +218,10 @@ mod tests {
         let case = case(&[["Sofa", "next_to", "man"]], &[&["the couch", "is beside", "person"]]);
         assert_eq!(overlap(&case, Mode::Corrected, Match::Exact).scene_graph, 0.0);
         assert_eq!(overlap(&case, Mode::Corrected, Match::Folded).scene_graph, 0.0);
-        assert_eq!(overlap(&case, Mode::Corrected, Match::Synonyms), Overlap { scene_graph: 1.0, entity: 1.0, relation: 1.0 });
+        assert_eq!(
+            overlap(&case, Mode::Corrected, Match::Synonyms),
+            Overlap { scene_graph: 1.0, entity: 1.0, relation: 1.0 }
+        );
         for group in SYNONYMS {
             for word in *group {
                 let times = SYNONYMS.iter().flat_map(|group| group.iter()).filter(|other| other == &word).count();
@@ -216,7 +235,15 @@ mod tests {
         let reply = "Here you are:\n```json\n{\"triples\": [[\"a\",\"on\",\"b\"],[\"c\"]], \"object_list\": [\"a\"]}\n```\nDone.";
         let case = read_reply(reply).unwrap();
         assert_eq!((case.predicted.len(), case.predicted_objects.len(), case.predicted_predicates.len()), (2, 1, 0));
-        for broken in ["", "no", "[1]", "{\"triples\": 3}", "{\"triples\": [[[\"a\"]]]}", "{\"triples\": [\"a\"]}", "{\"triples\": [[\"a\""] {
+        for broken in [
+            "",
+            "no",
+            "[1]",
+            "{\"triples\": 3}",
+            "{\"triples\": [[[\"a\"]]]}",
+            "{\"triples\": [\"a\"]}",
+            "{\"triples\": [[\"a\"",
+        ] {
             assert!(read_reply(broken).is_err(), "{broken}");
         }
     }

@@ -147,7 +147,13 @@ pub fn position_2d(relation: Option<&str>, a: &Detection, b: &Detection, mode: M
 }
 
 /// How well `a` is where `relation` says, from `b`; `depth` is the inverse depth of `a` less that of `b` (above 0: nearer).
-pub fn position_3d(relation: Option<&str>, a: &Detection, b: &Detection, depth: f64, mode: Mode) -> Result<f64, SpatialError> {
+pub fn position_3d(
+    relation: Option<&str>,
+    a: &Detection,
+    b: &Detection,
+    depth: f64,
+    mode: Mode,
+) -> Result<f64, SpatialError> {
     let overlap = match (overlap(a, b), mode) {
         (Some(overlap), _) => overlap,
         (None, Mode::Corrected) => 0.0,
@@ -184,7 +190,12 @@ pub struct SpatialScore {
 ///
 /// # Errors
 /// As [`position_2d`].
-pub fn score_2d(relation: Option<&str>, a: Option<&Detection>, b: Option<&Detection>, mode: Mode) -> Result<SpatialScore, SpatialError> {
+pub fn score_2d(
+    relation: Option<&str>,
+    a: Option<&Detection>,
+    b: Option<&Detection>,
+    mode: Mode,
+) -> Result<SpatialScore, SpatialError> {
     let position = a.zip(b).map_or(Ok(0.0), |(a, b)| position_2d(relation, a, b, mode))?;
     let score = combined(a, b, position);
     Ok(SpatialScore { position, score: if score < MIN_SCORE { 0.0 } else { score } })
@@ -244,7 +255,10 @@ mod tests {
         let (a, b) = (at([0.0, 0.0, 100.0, 100.0]), at([50.0, 0.0, 150.0, 100.0]));
         let score = score_2d(Some("on the left of"), Some(&a), Some(&b), Mode::Reference).unwrap();
         assert!((score.position - 0.3).abs() < 1e-12 && (score.score - 0.65).abs() < 1e-12);
-        assert_eq!(score_2d(Some("near"), Some(&a), None, Mode::Corrected).unwrap(), SpatialScore { position: 0.0, score: 0.0 });
+        assert_eq!(
+            score_2d(Some("near"), Some(&a), None, Mode::Corrected).unwrap(),
+            SpatialScore { position: 0.0, score: 0.0 }
+        );
     }
 
     #[test]
@@ -252,14 +266,17 @@ mod tests {
         let middle = at([100.0, 100.0, 120.0, 120.0]);
         let diagonal = at([200.0, 200.0, 220.0, 220.0]);
         let far = at([400.0, 100.0, 420.0, 120.0]);
-        let both = |relation, b: &Detection| [Mode::Reference, Mode::Corrected].map(|mode| position_2d(Some(relation), &middle, b, mode).unwrap());
+        let both = |relation, b: &Detection| {
+            [Mode::Reference, Mode::Corrected].map(|mode| position_2d(Some(relation), &middle, b, mode).unwrap())
+        };
         assert_eq!(both("on the left of", &diagonal), [0.0, 1.0]);
         assert_eq!(both("on top of", &at([100.0, 300.0, 120.0, 320.0])), [0.0, 1.0]);
         assert_eq!(both("near", &far), [1.0, 0.5]);
         let point = at([5.0, 5.0, 5.0, 5.0]);
         assert_eq!(position_2d(Some("near"), &point, &point, Mode::Reference), Err(SpatialError::NoArea));
         assert_eq!(position_2d(Some("near"), &point, &point, Mode::Corrected), Ok(1.0));
-        let depth = [Mode::Reference, Mode::Corrected].map(|mode| position_3d(Some("behind"), &middle, &far, -0.1, mode).unwrap());
+        let depth = [Mode::Reference, Mode::Corrected]
+            .map(|mode| position_3d(Some("behind"), &middle, &far, -0.1, mode).unwrap());
         assert_eq!(depth, [0.0, 1.0]);
     }
 

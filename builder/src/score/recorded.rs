@@ -56,8 +56,12 @@ fn score_image(
             if card.refused == 0 {
                 return format!("nothing in the graph is measured by {metric}");
             }
-            let known: Vec<u32> = answered.iter().filter(|one| one.value != AnswerValue::CannotAnswer).map(|one| one.question).collect();
-            let lacking = dag.questions().filter(|question| !known.contains(&question.id)).map(|question| question.id.to_string());
+            let known: Vec<u32> =
+                answered.iter().filter(|one| one.value != AnswerValue::CannotAnswer).map(|one| one.question).collect();
+            let lacking = dag
+                .questions()
+                .filter(|question| !known.contains(&question.id))
+                .map(|question| question.id.to_string());
             format!("no answer to {}", lacking.collect::<Vec<_>>().join(", "))
         })?;
         sum += score;

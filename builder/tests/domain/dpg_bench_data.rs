@@ -54,7 +54,10 @@ fn close(found: f64, expected: &Value, what: &str) {
 
 fn categories(found: &BTreeMap<String, CategoryScore>, expected: &Value) {
     let expected = expected.as_object().unwrap();
-    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>());
+    assert_eq!(
+        found.keys().collect::<Vec<_>>(),
+        expected.keys().collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+    );
     for (name, category) in found {
         assert_eq!(Some(category.n), expected[name]["n"].as_u64(), "{name}");
         close(category.score(), &expected[name]["mean100"], name);
@@ -89,7 +92,8 @@ fn the_published_answers_give_the_expected_scores_under_each_rule() {
     let expected = json("dpg_bench/dsg1k_expected_scores.json");
     let (images, answers) = dsg1k_answers();
     let questions = questions(Mode::Corrected);
-    let rules = [("ella_in_place", Masking::InPlace), ("dsg_one_step", Masking::OneStep), ("fixpoint", Masking::Fixpoint)];
+    let rules =
+        [("ella_in_place", Masking::InPlace), ("dsg_one_step", Masking::OneStep), ("fixpoint", Masking::Fixpoint)];
     for (rule, masking) in rules {
         let outcome = score(&images, &questions, &answers, Settings { masking, ..Settings::new(Mode::Corrected, 1) });
         // Of the five malformed items, one has no answers either.
@@ -113,7 +117,8 @@ fn the_published_script_loses_the_first_item_with_its_first_question() {
     assert_eq!(outcome.failed, 5);
     let expected = json("dpg_bench/dsg1k_expected_scores.json");
     let items = expected["items"].as_array().unwrap();
-    let others = items.iter().filter(|item| item["item_id"] != "whoops_5").map(|item| item["ella_in_place"].as_f64().unwrap());
+    let others =
+        items.iter().filter(|item| item["item_id"] != "whoops_5").map(|item| item["ella_in_place"].as_f64().unwrap());
     assert!((outcome.score.unwrap() - 100.0 * others.sum::<f64>() / (items.len() - 1) as f64).abs() < 1e-9);
 }
 
@@ -126,7 +131,8 @@ fn four_crops_a_prompt() {
         let scores = by_item(&outcome);
         let mut sum = 0.0;
         for item in expected["items"].as_array().unwrap() {
-            let found = outcome.images.iter().find(|image| image.item_id.as_deref() == item["item_id"].as_str()).unwrap();
+            let found =
+                outcome.images.iter().find(|image| image.item_id.as_deref() == item["item_id"].as_str()).unwrap();
             close(scores[item["item_id"].as_str().unwrap()], &item["score"], "score");
             for (crop, expected) in (1..).zip(item["crop_scores"].as_array().unwrap()) {
                 close(found.parts[&format!("crop_{crop}")], expected, "crop");

@@ -4,9 +4,7 @@ use crate::{data, json};
 use builder::metrics::Mode;
 use builder::metrics::numeracy::{Noun, parse_prompt};
 use builder::metrics::scene_graph_iou::{Case, Match, overlap, triples};
-use builder::metrics::spatial::{
-    self, Detection, relation_2d_of_prompt, relation_3d_of_prompt, score_2d, score_3d,
-};
+use builder::metrics::spatial::{self, Detection, relation_2d_of_prompt, relation_3d_of_prompt, score_2d, score_3d};
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -16,7 +14,8 @@ fn lines(name: &str) -> Vec<Value> {
 }
 
 fn detection(case: &Value, number: &str) -> Detection {
-    let bounds: Vec<f64> = case[format!("box{number}")].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
+    let bounds: Vec<f64> =
+        case[format!("box{number}")].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
     Detection { bounds: bounds.try_into().unwrap(), confidence: case[format!("conf{number}")].as_f64().unwrap() }
 }
 
@@ -83,7 +82,11 @@ fn prompts_say_how_many() {
             let wanted = parse_prompt(row["prompt"].as_str().unwrap(), &vocabulary, mode).unwrap();
             let objects: Vec<&str> = wanted.iter().map(|one| one.object.as_str()).collect();
             let counts: Vec<u32> = wanted.iter().map(|one| one.count).collect();
-            assert_eq!(serde_json::json!([objects, counts]), serde_json::json!([row["objects"], row["counts"]]), "{row}");
+            assert_eq!(
+                serde_json::json!([objects, counts]),
+                serde_json::json!([row["objects"], row["counts"]]),
+                "{row}"
+            );
         }
     }
 }

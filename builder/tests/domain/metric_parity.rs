@@ -57,7 +57,8 @@ fn dpg_bench_in_both_modes() {
         for mode in MODES {
             let expected = &case[mode.as_str()];
             let questions = QuestionFile::read(case["questions"].as_str().unwrap().as_bytes(), "q.csv", mode).unwrap();
-            let outcome = run::score(&images, &questions, &answers, Settings::new(mode, case["crops"].as_u64().unwrap() as u32));
+            let outcome =
+                run::score(&images, &questions, &answers, Settings::new(mode, case["crops"].as_u64().unwrap() as u32));
             for image in outcome.images.iter().filter(|image| image.image.is_some()) {
                 let name = image.image.as_deref().unwrap();
                 match &image.score {

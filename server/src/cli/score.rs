@@ -34,7 +34,7 @@ pub(crate) struct Score {
     #[arg(long, conflicts_with = "images")]
     detach: bool,
     #[command(flatten)]
-    folder: folder::Folder,
+    folder: Box<folder::Folder>,
 }
 
 impl Score {
@@ -51,7 +51,12 @@ impl Score {
             session.start_worker(1);
             wait::until(&context, async || {
                 let row = load(&context, id).await?;
-                Ok(Look { what: "scoring".to_owned(), done: row.done, total: row.total, end: row.state.is_final().then_some(row) })
+                Ok(Look {
+                    what: "scoring".to_owned(),
+                    done: row.done,
+                    total: row.total,
+                    end: row.state.is_final().then_some(row),
+                })
             })
             .await
         })?;

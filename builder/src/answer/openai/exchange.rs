@@ -39,7 +39,8 @@ enum Failure {
 impl Exchange {
     pub(super) fn new(settings: OpenAiSettings, counters: Arc<Counters>) -> Result<Self> {
         let base = settings.base_url.trim_end_matches('/');
-        let parsed = url::Url::parse(base).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let parsed =
+            url::Url::parse(base).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         if parsed.is_none() {
             return Err(Error::invalid("/base_url", format!("`{base}` is no http address")));
         }
@@ -116,7 +117,13 @@ impl Exchange {
         if !status.is_success() {
             let message = format!("the server answered {status}: {}", shortened(&text));
             let again = status.is_server_error()
-                || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::CONFLICT);
+                || matches!(
+                    status,
+                    StatusCode::TOO_MANY_REQUESTS
+                        | StatusCode::REQUEST_TIMEOUT
+                        | StatusCode::TOO_EARLY
+                        | StatusCode::CONFLICT
+                );
             return Err(if again { Failure::Passing { message, pause } } else { Failure::Final(message) });
         }
         read_reply(&text).map_err(|message| Failure::Passing { message, pause: None })
@@ -161,7 +168,8 @@ fn retry_after(headers: &HeaderMap, now: chrono::DateTime<chrono::Utc>) -> Optio
 
 /// A chat completion, strictly: one word, yes or no. Another word is a refusal; anything else is an error.
 fn read_reply(text: &[u8]) -> Result<Given, String> {
-    let reply: Value = serde_json::from_slice(text).map_err(|error| format!("the reply is no JSON: {error}: {}", shortened(text)))?;
+    let reply: Value =
+        serde_json::from_slice(text).map_err(|error| format!("the reply is no JSON: {error}: {}", shortened(text)))?;
     let choice = reply.pointer("/choices/0").ok_or_else(|| format!("the reply has no choice: {}", shortened(text)))?;
     let content = choice.pointer("/message/content").and_then(Value::as_str);
     let content = content.ok_or_else(|| format!("the reply has no message: {}", shortened(text)))?;
@@ -171,9 +179,15 @@ fn read_reply(text: &[u8]) -> Result<Given, String> {
         "no" => (AnswerValue::No, 0.0),
         _ => (AnswerValue::CannotAnswer, 0.5),
     };
-    let probability = if value == AnswerValue::CannotAnswer { certain } else { probability_of_yes(choice).unwrap_or(certain) };
+    let probability =
+        if value == AnswerValue::CannotAnswer { certain } else { probability_of_yes(choice).unwrap_or(certain) };
     let count = |key: &str| reply.pointer(&format!("/usage/{key}")).and_then(Value::as_u64).unwrap_or_default();
-    Ok(Given { value, probability, prompt_tokens: count("prompt_tokens"), completion_tokens: count("completion_tokens") })
+    Ok(Given {
+        value,
+        probability,
+        prompt_tokens: count("prompt_tokens"),
+        completion_tokens: count("completion_tokens"),
+    })
 }
 
 /// Share of yes among yes and no, over the spellings of the first token; none without probabilities.
@@ -217,7 +231,9 @@ mod tests {
 
     #[test]
     fn only_one_word_is_an_answer() {
-        let reply = |content: &str| json!({"choices": [{"message": {"content": content}}], "usage": {"prompt_tokens": 7, "completion_tokens": 1}}).to_string();
+        let reply = |content: &str| {
+            json!({"choices": [{"message": {"content": content}}], "usage": {"prompt_tokens": 7, "completion_tokens": 1}}).to_string()
+        };
         for (content, value) in [
             ("yes", AnswerValue::Yes),
             (" No.\n", AnswerValue::No),
@@ -237,14 +253,19 @@ mod tests {
     #[test]
     fn probabilities_are_those_of_yes_and_no_alone() {
         let tokens = json!([{"token": "Yes", "logprob": 0.3_f64.ln()}, {"token": " no", "logprob": 0.1_f64.ln()}, {"token": "The", "logprob": -1.0}]);
-        let reply = json!({"choices": [{"message": {"content": "Yes"}, "logprobs": {"content": [{"top_logprobs": tokens}]}}]}).to_string();
+        let reply =
+            json!({"choices": [{"message": {"content": "Yes"}, "logprobs": {"content": [{"top_logprobs": tokens}]}}]})
+                .to_string();
         assert!((read_reply(reply.as_bytes()).unwrap().probability - 0.75).abs() < 1e-6);
     }
 
     #[test]
     fn servers_say_how_long_to_wait() {
-        let now = chrono::DateTime::parse_from_rfc2822("Tue, 24 Nov 2026 12:00:00 GMT").unwrap().with_timezone(&chrono::Utc);
-        let after = |name: &'static str, value: &'static str| retry_after(&HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]), now);
+        let now =
+            chrono::DateTime::parse_from_rfc2822("Tue, 24 Nov 2026 12:00:00 GMT").unwrap().with_timezone(&chrono::Utc);
+        let after = |name: &'static str, value: &'static str| {
+            retry_after(&HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]), now)
+        };
         assert_eq!(after("retry-after", "2"), Some(Duration::from_secs(2)));
         assert_eq!(after("retry-after-ms", "150"), Some(Duration::from_millis(150)));
         assert_eq!(after("retry-after", "Tue, 24 Nov 2026 12:00:30 GMT"), Some(Duration::from_secs(30)));

@@ -1,5 +1,7 @@
 //! Findings as a SARIF 2.1.0 document (OASIS), which code hosts and editors show beside the file.
 
+use std::fmt::Write as _;
+
 use builder::lint::{Code, Finding, Severity};
 use serde_json::{Value, json};
 
@@ -74,7 +76,8 @@ fn uri(file: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
             uri.push(char::from(byte));
         } else {
-            uri.push_str(&format!("%{byte:02X}"));
+            // Writing to a String cannot fail.
+            let _ = write!(uri, "%{byte:02X}");
         }
     }
     uri

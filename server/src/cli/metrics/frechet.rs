@@ -15,7 +15,9 @@ use super::ModeOption;
 /// Each file holds a tensor `features` [n, d]. Computed in f64; singular covariances (n ≤ d) are treated exactly.
 /// `reference` may come out just below 0 by rounding, as the published script does; `corrected` never does.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:  diptych metrics frechet --a real.safetensors --b generated.safetensors --mode reference")]
+#[command(
+    after_help = "Example:  diptych metrics frechet --a real.safetensors --b generated.safetensors --mode reference"
+)]
 pub(crate) struct Frechet {
     /// Features of the first set
     #[arg(long, value_name = "FILE")]
@@ -33,10 +35,14 @@ impl Frechet {
         let mode = self.mode.mode;
         let found = frechet::distance(&a, &b, mode)?;
         if found.num_a.min(found.num_b) <= found.dimensions {
-            output::note("note: a set has no more rows than dimensions: its covariance is singular, and the distance biased");
+            output::note(
+                "note: a set has no more rows than dimensions: its covariance is singular, and the distance biased",
+            );
         }
         if found.num_a != found.num_b {
-            output::note("note: the sets differ in size; the distance's bias depends on it, so compare at equal sizes only");
+            output::note(
+                "note: the sets differ in size; the distance's bias depends on it, so compare at equal sizes only",
+            );
         }
         output::json(&json!({
             "distance": found.distance, "mode": mode.as_str(),

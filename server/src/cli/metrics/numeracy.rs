@@ -16,7 +16,9 @@ use super::{ModeOption, Object, each_object};
 /// `{"case", "score", "objects", "counts"}` for each. In place of `"prompt"`, `"objects": ["dog"]` and `"counts": [3]` say
 /// what is wanted. Without `"detections"`, only the prompt is read.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:  diptych metrics numeracy --boxes boxes.jsonl --vocabulary new_objects.txt --mode reference")]
+#[command(
+    after_help = "Example:  diptych metrics numeracy --boxes boxes.jsonl --vocabulary new_objects.txt --mode reference"
+)]
 pub(crate) struct Numeracy {
     /// Prompts and boxes
     #[arg(long, value_name = "FILE")]
@@ -77,7 +79,9 @@ fn labelled(value: &Value) -> Result<Labelled, String> {
 }
 
 fn wanted(object: &Object<'_>) -> Result<Vec<Wanted>, String> {
-    let list = |key: &str| object.required(key).and_then(|value| value.as_array().ok_or_else(|| format!("{key}: must be a list")));
+    let list = |key: &str| {
+        object.required(key).and_then(|value| value.as_array().ok_or_else(|| format!("{key}: must be a list")))
+    };
     let (objects, counts) = (list("objects")?, list("counts")?);
     if objects.len() != counts.len() {
         return Err(format!("counts: has {} entries, objects {}", counts.len(), objects.len()));
@@ -94,11 +98,16 @@ fn read_vocabulary(path: &Path) -> anyhow::Result<Vec<Noun>> {
     let name = path.display();
     let text = fs_err::read_to_string(path)?;
     let mut nouns = Vec::new();
-    let noun = |singular: &str, plural: &str| Noun { singular: singular.trim().to_lowercase(), plural: plural.trim().to_lowercase() };
+    let noun = |singular: &str, plural: &str| Noun {
+        singular: singular.trim().to_lowercase(),
+        plural: plural.trim().to_lowercase(),
+    };
     if text.trim_start().starts_with('[') {
-        let list: Vec<Value> = serde_json::from_str(&text).map_err(|error| anyhow::anyhow!("{name}: no JSON array: {error}"))?;
+        let list: Vec<Value> =
+            serde_json::from_str(&text).map_err(|error| anyhow::anyhow!("{name}: no JSON array: {error}"))?;
         for (i, value) in list.iter().enumerate() {
-            let word = |key: &str| value[key].as_str().ok_or_else(|| anyhow::anyhow!("{name}:/{i}/{key}: must be a string"));
+            let word =
+                |key: &str| value[key].as_str().ok_or_else(|| anyhow::anyhow!("{name}:/{i}/{key}: must be a string"));
             nouns.push(noun(word("singular")?, word("plural")?));
         }
     } else {

@@ -46,7 +46,8 @@ impl SgIou {
             Matching::Synonyms => Match::Synonyms,
         };
         let faults = each_object(&self.cases, |index, object| {
-            let name = if object.get("name").is_some() { object.name("name", index) } else { object.name("case", index) };
+            let name =
+                if object.get("name").is_some() { object.name("name", index) } else { object.name("case", index) };
             let outcome = read(object).map(|case| scene_graph_iou::overlap(&case, self.mode.mode, matching));
             let line = match &outcome {
                 Ok(found) => json!({
@@ -65,7 +66,8 @@ impl SgIou {
 }
 
 fn read(object: &Object<'_>) -> Result<Case, String> {
-    let triples = |key: &str| scene_graph_iou::triples(object.required(key)?).map_err(|message| format!("{key}: {message}"));
+    let triples =
+        |key: &str| scene_graph_iou::triples(object.required(key)?).map_err(|message| format!("{key}: {message}"));
     let mut reference = Vec::new();
     for (i, triple) in triples("reference_triples")?.into_iter().enumerate() {
         let length = triple.len();
@@ -73,12 +75,17 @@ fn read(object: &Object<'_>) -> Result<Case, String> {
         reference.push(triple.map_err(|_| format!("reference_triples: entry {i} has {length} words, not 3"))?);
     }
     if let Some(reply) = object.text("reply")? {
-        return Ok(Case { reference, ..scene_graph_iou::read_reply(reply).map_err(|message| format!("reply: {message}"))? });
+        return Ok(Case {
+            reference,
+            ..scene_graph_iou::read_reply(reply).map_err(|message| format!("reply: {message}"))?
+        });
     }
     let list = |key: &str| -> Result<Vec<String>, String> {
         let Some(value) = object.get(key) else { return Ok(Vec::new()) };
         let list = value.as_array().ok_or_else(|| format!("{key}: must be a list"))?;
-        let text = |word: &Value| word.as_str().map(str::to_owned).ok_or_else(|| format!("{key}: holds {word}, which is no text"));
+        let text = |word: &Value| {
+            word.as_str().map(str::to_owned).ok_or_else(|| format!("{key}: holds {word}, which is no text"))
+        };
         list.iter().map(text).collect()
     };
     Ok(Case {

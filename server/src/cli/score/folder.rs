@@ -80,10 +80,16 @@ impl Folder {
         let questions = match (&graphs, &self.questions) {
             (Some(graphs), _) => QuestionFile::of_graphs(graphs),
             (None, Some(path)) => read_questions(path, self.mode)?,
-            (None, None) => return Err(Usage("name the questions: --graphs FILE or --questions FILE.csv".to_owned()).into()),
+            (None, None) => {
+                return Err(Usage("name the questions: --graphs FILE or --questions FILE.csv".to_owned()).into());
+            }
         };
         if self.metric != "dpg" && graphs.is_none() {
-            return Err(Usage(format!("--metric {} needs --graphs: a CSV file does not say what belongs together", self.metric)).into());
+            return Err(Usage(format!(
+                "--metric {} needs --graphs: a CSV file does not say what belongs together",
+                self.metric
+            ))
+            .into());
         }
         if let Some(path) = &self.write_questions {
             return write_questions(path, &questions, graphs.as_deref().unwrap_or_default());
@@ -125,13 +131,21 @@ impl Folder {
         match name {
             "openai" => self.openai.with(all),
             "shapes" if graphs.is_none() => {
-                Err(Usage("`shapes` reads graphs only: give --graphs, --answers FILE or --answerer openai".to_owned()).into())
+                Err(Usage("`shapes` reads graphs only: give --graphs, --answers FILE or --answerer openai".to_owned())
+                    .into())
             }
-            _ => all(&*builder::task::score::answerer(name)?),
+            _ => Ok(all(&*builder::task::score::answerer(name)?)),
         }
     }
 
-    fn score(&self, images: &[String], questions: &QuestionFile, graphs: Option<&[SceneGraph]>, answers: &RecordedAnswers, num_crops: u32) -> Outcome {
+    fn score(
+        &self,
+        images: &[String],
+        questions: &QuestionFile,
+        graphs: Option<&[SceneGraph]>,
+        answers: &RecordedAnswers,
+        num_crops: u32,
+    ) -> Outcome {
         if self.metric == "dpg" {
             let masking = self.masking.unwrap_or(masking_of(self.mode));
             return run::score(images, questions, answers, Settings { mode: self.mode, num_crops, masking });
@@ -151,11 +165,15 @@ impl Folder {
         }
         if outcome.nearly_yes > 0 {
             let count = outcome.nearly_yes;
-            output::note(&format!("warning: {count} answers are a yes in other letters (\"Yes\", \" yes\"); only \"yes\" counts as one"));
+            output::note(&format!(
+                "warning: {count} answers are a yes in other letters (\"Yes\", \" yes\"); only \"yes\" counts as one"
+            ));
         }
         if outcome.missing > 0 {
             let count = outcome.missing;
-            output::note(&format!("warning: {count} items have no image and are scored 0; --mode reference leaves them out"));
+            output::note(&format!(
+                "warning: {count} items have no image and are scored 0; --mode reference leaves them out"
+            ));
         }
         let scored = outcome.images.len() - outcome.failed;
         if json {
@@ -171,7 +189,10 @@ impl Folder {
         }
         let score = outcome.score.map_or_else(|| "no score".to_owned(), |score| format!("{score:.2}"));
         let failed = outcome.failed;
-        Ok(output::line(&format!("{metric} ({}): {score} over {scored} images; {failed} could not be scored", self.mode))?)
+        Ok(output::line(&format!(
+            "{metric} ({}): {score} over {scored} images; {failed} could not be scored",
+            self.mode
+        ))?)
     }
 }
 
@@ -182,7 +203,8 @@ fn flat(outcome: &Outcome) -> Map<String, Value> {
 }
 
 fn detailed(categories: &BTreeMap<String, CategoryScore>) -> Map<String, Value> {
-    let one = |category: &CategoryScore| json!({ "n": category.n, "score": category.score(), "masked": category.masked() });
+    let one =
+        |category: &CategoryScore| json!({ "n": category.n, "score": category.score(), "masked": category.masked() });
     categories.iter().map(|(name, category)| (name.clone(), one(category))).collect()
 }
 
@@ -214,7 +236,9 @@ fn read_graphs(path: &Path) -> anyhow::Result<Vec<SceneGraph>> {
     for record in lint::open(path)? {
         match record {
             Record::Graph { graph, .. } => graphs.push(*graph),
-            Record::Rejected { findings, .. } => findings.iter().for_each(|finding| output::note(&lint::describe(finding))),
+            Record::Rejected { findings, .. } => {
+                findings.iter().for_each(|finding| output::note(&lint::describe(finding)))
+            }
         }
     }
     if graphs.is_empty() {
@@ -253,7 +277,8 @@ fn list_pictures(folder: &Path) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs_err::read_dir(folder)? {
         let path = entry?.path();
-        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
+        let extension =
+            path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
         if path.is_dir() || !PICTURES.contains(&extension.as_str()) {
             continue;
         }
@@ -270,7 +295,8 @@ fn list_pictures(folder: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 fn write_questions(path: &Path, questions: &QuestionFile, graphs: &[SceneGraph]) -> anyhow::Result<()> {
-    let captions: BTreeMap<&str, &str> = graphs.iter().map(|graph| (graph.img_id.as_str(), graph.caption.as_str())).collect();
+    let captions: BTreeMap<&str, &str> =
+        graphs.iter().map(|graph| (graph.img_id.as_str(), graph.caption.as_str())).collect();
     let out = BufWriter::new(fs_err::File::create(path)?);
     questions.write(out, |item| captions.get(item).map(|&caption| caption.to_owned()).unwrap_or_default())?;
     output::note(&format!("{} questions written to {}", questions.num_questions(), path.display()));

@@ -37,7 +37,7 @@ pub(super) fn everything(
     answerer: &dyn Answerer,
     num_crops: u32,
     resolution: Option<u32>,
-) -> anyhow::Result<(RecordedAnswers, HashMap<String, String>)> {
+) -> (RecordedAnswers, HashMap<String, String>) {
     let mut answers = RecordedAnswers::default();
     let mut failures = HashMap::new();
     let derived: Vec<(SceneGraph, QuestionDag)> =
@@ -78,12 +78,14 @@ pub(super) fn everything(
         bar.inc(chunk.len() as u64);
     }
     bar.finish_and_clear();
-    Ok((answers, failures))
+    (answers, failures)
 }
 
 fn record(answers: &mut RecordedAnswers, one: &Prepared<'_>, crop: u32, num_crops: u32, given: &[Answer]) {
     for answer in given {
-        let Some(question) = (answer.question as usize).checked_sub(1).and_then(|i| one.item.questions.get(i)) else { continue };
+        let Some(question) = (answer.question as usize).checked_sub(1).and_then(|i| one.item.questions.get(i)) else {
+            continue;
+        };
         let refused = answer.value == AnswerValue::CannotAnswer;
         answers.insert(RecordedAnswer {
             image: one.image.clone(),

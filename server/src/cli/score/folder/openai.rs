@@ -11,7 +11,9 @@ use super::super::super::{Usage, output};
 
 /// Where and how to ask.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "--answerer openai: any OpenAI-compatible vision endpoint; the key is read from OPENAI_API_KEY")]
+#[command(
+    next_help_heading = "--answerer openai: any OpenAI-compatible vision endpoint; the key is read from OPENAI_API_KEY"
+)]
 pub(super) struct OpenAi {
     /// Address up to and with the version: http://127.0.0.1:8000/v1
     #[arg(long, env = "OPENAI_BASE_URL", value_name = "URL")]
@@ -41,9 +43,10 @@ pub(super) struct OpenAi {
 
 impl OpenAi {
     /// Runs `work` with the answerer, and tells what was spent.
-    pub(super) fn with<T>(&self, work: impl FnOnce(&dyn Answerer) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    pub(super) fn with<T>(&self, work: impl FnOnce(&dyn Answerer) -> T) -> anyhow::Result<T> {
         let (Some(base_url), Some(model)) = (&self.base_url, &self.vision_model) else {
-            let message = "--answerer openai needs --base-url URL and --vision-model NAME (or OPENAI_BASE_URL, OPENAI_MODEL)";
+            let message =
+                "--answerer openai needs --base-url URL and --vision-model NAME (or OPENAI_BASE_URL, OPENAI_MODEL)";
             return Err(Usage(message.to_owned()).into());
         };
         let settings = OpenAiSettings {
@@ -63,6 +66,6 @@ impl OpenAi {
             "openai: {} requests, {} of them again; {} answers were known already; {} prompt and {} completion tokens",
             spent.requests, spent.retries, spent.cached, spent.prompt_tokens, spent.completion_tokens
         ));
-        outcome
+        Ok(outcome)
     }
 }
