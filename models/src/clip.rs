@@ -19,6 +19,7 @@ use crate::{Error, Result, config};
 #[serde(default)]
 pub struct ClipTextConfig {
     /// `CLIPTextModel` or `CLIPTextModelWithProjection`; the first of the list decides.
+    #[serde(deserialize_with = "config::null_is_default")]
     pub architectures: Vec<String>,
     pub vocab_size: usize,
     pub hidden_size: usize,

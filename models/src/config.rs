@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::{Error, Result};
@@ -27,6 +28,13 @@ pub(crate) fn check_other(file: &str, other: &Map<String, Value>, fixed: &[(&str
         }
     }
     Ok(())
+}
+
+/// A null stands for the default, as Python's libraries write what nobody set.
+pub(crate) fn null_is_default<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// Equal, whole numbers and decimals alike.

@@ -108,8 +108,9 @@ fn assert_gradient_close(what: &str, got: &Tensor, expected: &Tensor, of_sample:
     let whole = norm(expected.iter().copied());
     let difference = norm(got.iter().zip(&expected).map(|(a, b)| a - b));
     // What is left of the gradient of a bias that a norm takes out again is rounding.
-    let floor = 1e-5 * of_sample;
-    assert!(difference <= GRADIENT * whole.max(floor), "{what}: off by {difference:e} of {whole:e}");
+    let rounding = 1e-5 * of_sample;
+    let bound = if whole < rounding { rounding } else { GRADIENT * whole };
+    assert!(difference <= bound, "{what}: off by {difference:e} of {whole:e}");
 }
 
 fn check(name: &str) {

@@ -135,16 +135,16 @@ impl SafetensorsFile {
         let tensor = match (stored, float.unwrap_or(stored)) {
             (DType::F64, DType::F64) => floats(source, count, f64::from_le_bytes, |v: f64| v.is_finite(), shape, device),
             (DType::F64, to) => floats(source, count, |b| f64::from_le_bytes(b) as f32, f32::is_finite, shape, device)
-                .and_then(|t| convert(t, to)),
+                .and_then(|t| convert(&t, to)),
             (DType::F32, to) => {
-                floats(source, count, f32::from_le_bytes, f32::is_finite, shape, device).and_then(|t| convert(t, to))
+                floats(source, count, f32::from_le_bytes, f32::is_finite, shape, device).and_then(|t| convert(&t, to))
             }
             (DType::F16, DType::F16) => floats(source, count, f16::from_le_bytes, f16::is_finite, shape, device),
             (DType::BF16, DType::BF16) => floats(source, count, bf16::from_le_bytes, bf16::is_finite, shape, device),
             (DType::F16, to) => floats(source, count, |b| f16::from_le_bytes(b).to_f32(), f32::is_finite, shape, device)
-                .and_then(|t| convert(t, to)),
+                .and_then(|t| convert(&t, to)),
             (_, to) => floats(source, count, |b| bf16::from_le_bytes(b).to_f32(), f32::is_finite, shape, device)
-                .and_then(|t| convert(t, to)),
+                .and_then(|t| convert(&t, to)),
         };
         match tensor {
             Ok(tensor) => Ok(tensor),
@@ -247,7 +247,7 @@ impl<E: Into<Error>> From<E> for Failure {
     }
 }
 
-fn convert(tensor: Tensor, to: DType) -> std::result::Result<Tensor, Failure> {
+fn convert(tensor: &Tensor, to: DType) -> std::result::Result<Tensor, Failure> {
     let converted = tensor.to_dtype(to)?;
     // f16 ends at 65,504; what the file holds may lie beyond.
     if to == DType::F16 && tensor.dtype() != to {
