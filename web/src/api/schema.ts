@@ -3668,9 +3668,9 @@ export interface operations {
     list_job_metrics: {
         parameters: {
             query?: {
-                /** @description Steps after this one. */
+                /** @description Steps from this one on. */
                 since_step?: number;
-                /** @description Every n-th step. */
+                /** @description Every n-th step, and the newest. */
                 stride?: number;
             };
             header?: never;
