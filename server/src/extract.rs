@@ -117,7 +117,8 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Query<T
             return Err(Problem::query_faults(&nul));
         }
         let mut faults = Vec::new();
-        let mut pairs: Vec<&str> = parts.uri.query().unwrap_or_default().split('&').filter(|one| !one.is_empty()).collect();
+        let mut pairs: Vec<&str> =
+            parts.uri.query().unwrap_or_default().split('&').filter(|one| !one.is_empty()).collect();
         loop {
             match parse(&pairs) {
                 Ok(query) if faults.is_empty() => return Ok(Self(query)),

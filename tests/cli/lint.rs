@@ -97,7 +97,10 @@ fn an_order_both_ways_is_a_warning() {
     let output = diptych().args(["lint", "--json", "-"]).write_stdin(record).output().unwrap();
     let found = lines(&output.stdout);
     assert_eq!((output.status.code(), found.len()), (Some(0), 1));
-    assert_eq!((&found[0]["code"], &found[0]["pointer"]), (&Value::from("W_CONTRADICTION"), &Value::from("/0/relations/1")));
+    assert_eq!(
+        (&found[0]["code"], &found[0]["pointer"]),
+        (&Value::from("W_CONTRADICTION"), &Value::from("/0/relations/1"))
+    );
 }
 
 #[test]
@@ -108,7 +111,10 @@ fn sarif_names_rules_levels_and_places() {
         assert_eq!(output.status.code(), Some(1));
         let document: Value = serde_json::from_slice(&output.stdout).unwrap();
         let run = &document["runs"][0];
-        assert_eq!((&document["version"], &run["tool"]["driver"]["name"]), (&Value::from("2.1.0"), &Value::from("diptych lint")));
+        assert_eq!(
+            (&document["version"], &run["tool"]["driver"]["name"]),
+            (&Value::from("2.1.0"), &Value::from("diptych lint"))
+        );
         let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
         let results = run["results"].as_array().unwrap();
         assert_eq!(results.len(), 3);

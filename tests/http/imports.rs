@@ -61,7 +61,10 @@ async fn every_form_of_a_file_is_taken_once(world: Arc<World>) -> Outcome {
         let imported = import(&app, name, media_type, body).await?.expect(201)?;
         let expected = if place == 0 { (5, 0) } else { (0, 5) };
         ensure!(imported["read"] == 5 && imported["rejected"] == 0, "{name} {media_type}: {imported}");
-        ensure!((&imported["accepted"], &imported["unchanged"]) == (&expected.0.into(), &expected.1.into()), "{imported}");
+        ensure!(
+            (&imported["accepted"], &imported["unchanged"]) == (&expected.0.into(), &expected.1.into()),
+            "{imported}"
+        );
         ensure!(imported["file"] == name, "{imported}");
     }
     let body = form("../../own name.json", &array);

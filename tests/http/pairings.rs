@@ -15,7 +15,10 @@ async fn a_preview_is_what_freezing_gives(world: Arc<World>) -> Outcome {
     let Finished { app, pairing, .. } = world.finished().await?;
     let policy = pairing["policy"].clone();
     let preview = app.post("/api/v1/pairings/preview", &json!({ "policy": policy })).await?.expect(200)?;
-    ensure!(preview["num_pairs"] == pairing["num_pairs"] && preview["num_graphs"] == pairing["num_graphs"], "{preview}");
+    ensure!(
+        preview["num_pairs"] == pairing["num_pairs"] && preview["num_graphs"] == pairing["num_graphs"],
+        "{preview}"
+    );
     let mean = (preview["mean_margin"].as_f64(), pairing["mean_margin"].as_f64());
     ensure!(mean.0.zip(mean.1).is_some_and(|(one, other)| (one - other).abs() < 1e-12), "{mean:?}");
     let bars = preview["histogram"].as_array().context("a histogram")?;

@@ -83,9 +83,11 @@ async fn a_picture_never_changes(world: Arc<World>) -> Outcome {
     let app = &world.finished().await?.app;
     let list = get(app, "/graphs?has_candidates=true&limit=1").await?;
     let mut contents = BTreeSet::new();
-    for candidate in items(&list["items"][0]["candidates"].as_array().map_or_else(Value::default, |all| {
-        serde_json::json!({ "items": all })
-    })) {
+    for candidate in items(
+        &list["items"][0]["candidates"]
+            .as_array()
+            .map_or_else(Value::default, |all| serde_json::json!({ "items": all })),
+    ) {
         contents.insert(picture(app, text(&candidate["image_url"])).await?.body);
     }
     ensure!(contents.len() == CANDIDATES, "other seeds, other pictures");
@@ -175,6 +177,8 @@ async fn an_evaluation_shows_both_pictures(world: Arc<World>) -> Outcome {
             ensure!(image[side]["score"].is_number(), "{image}");
         }
     }
-    app.get(&text(&images["items"][0]["base"]["image_url"]).replace("/base", "/both")).await?.problem(404, "not_found")?;
+    app.get(&text(&images["items"][0]["base"]["image_url"]).replace("/base", "/both"))
+        .await?
+        .problem(404, "not_found")?;
     Ok(())
 }

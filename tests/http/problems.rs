@@ -33,7 +33,8 @@ pub fn pointers(problem: &Value) -> Vec<&str> {
 
 async fn every_fault_of_a_body_is_told_at_once(world: Arc<World>) -> Outcome {
     let app = TestApp::new(&world.cluster).await?;
-    let job = json!({"pairing_id": 1, "objective": {"name": "inversion-dpo", "path": "no"}, "max_steps": 0, "steps": 9});
+    let job =
+        json!({"pairing_id": 1, "objective": {"name": "inversion-dpo", "path": "no"}, "max_steps": 0, "steps": 9});
     let job_faults: &[&str] = &["/max_steps", "/objective/path", "/pairing_id", "/steps"];
     let policy = json!({"weights": {"dpg": "1"}, "margin": -1, "tie": "both", "x": 1});
     let policy_faults = ["/policy/margin", "/policy/tie", "/policy/weights", "/policy/weights/dpg", "/policy/x"];
@@ -134,8 +135,13 @@ async fn what_is_not_there_is_not_found(world: Arc<World>) -> Outcome {
             continue;
         }
         let number = |path: &str, id: &str| {
-            ["step", "index"].iter().fold(path.to_owned(), |path, name| path.replace(&format!("{{{name}}}"), "1"))
-                .replace("{name}", "a.b").replace("{role}", "base").replace("{id}", id).replace("{graph_id}", id)
+            ["step", "index"]
+                .iter()
+                .fold(path.to_owned(), |path, name| path.replace(&format!("{{{name}}}"), "1"))
+                .replace("{name}", "a.b")
+                .replace("{role}", "base")
+                .replace("{id}", id)
+                .replace("{graph_id}", id)
         };
         for method in methods.as_object().into_iter().flatten().map(|(method, _)| method.to_uppercase()) {
             for id in [Uuid::nil().to_string(), "nothing".to_owned(), "%C3%28".to_owned(), "%00".to_owned()] {

@@ -96,7 +96,10 @@ async fn a_new_event_arrives_within_a_second(world: Arc<World>) -> Outcome {
     job_event::append(&mut *app.connection().await?, other_id, "log", &json!({"message": "hello"})).await?;
     let (sequence, kind, document) = stream.next().await?;
     ensure!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
-    ensure!(kind == "log" && document["data"]["message"] == "hello" && its_events["total"] == sequence - 1, "{document}");
+    ensure!(
+        kind == "log" && document["data"]["message"] == "hello" && its_events["total"] == sequence - 1,
+        "{document}"
+    );
     ensure!(app.get(&format!("/api/v1/jobs/{id}/events")).await?.expect(200)?["total"].to_string() == last);
     Ok(())
 }
