@@ -237,7 +237,9 @@ fn read_graphs(path: &Path) -> anyhow::Result<Vec<SceneGraph>> {
         match record {
             Record::Graph { graph, .. } => graphs.push(*graph),
             Record::Rejected { findings, .. } => {
-                findings.iter().for_each(|finding| output::note(&lint::describe(finding)))
+                for finding in &findings {
+                    output::note(&lint::describe(finding));
+                }
             }
         }
     }
