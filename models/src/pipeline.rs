@@ -5,14 +5,14 @@
 
 use crate::checkpoint_keys;
 use crate::model_folder::{ModelFolder, Which};
-use crate::scene_graph_encoder::{GraphFeatures, GraphText, GraphTokens, SceneGraphEncoder};
+use crate::scene_graph_encoder::{GraphFeatures, GraphText, GraphTokens, SceneGraphEncoder, SceneGraphEncoderConfig};
 use crate::scheduler::{InverseLabel, NoiseSchedule, guide};
 use crate::text_conditioning::TextStack;
 use crate::tokenizer::Tokenizer;
 use crate::trainer::data_parallel;
 use crate::unet::{AddedConditioning, UNet2DConditionModel};
 use crate::vae::AutoencoderKL;
-use crate::weights::{SafetensorsFile, TensorMap, content_hash, load_strictly, read_file};
+use crate::weights::{SafetensorsFile, TensorMap, content_hash, load_strictly, read_file, read_json};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use rand::SeedableRng;
