@@ -10,7 +10,9 @@ pub fn graph_text(graph: &SceneGraph) -> GraphText {
     GraphText {
         triples: graph
             .relations()
-            .map(|(subject, relation, object)| [texts[subject].clone(), relation.predicate.clone(), texts[object].clone()])
+            .map(|(subject, relation, object)| {
+                [texts[subject].clone(), relation.predicate.clone(), texts[object].clone()]
+            })
             .collect(),
         isolated: graph.isolated().map(|object| texts[object].clone()).collect(),
     }

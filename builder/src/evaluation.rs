@@ -62,7 +62,8 @@ pub struct Difference {
 
 /// Compares; `seed` is the bootstrap's. None if no pair of images has two scores.
 pub fn compare(images: &[ImagePair], seed: u64) -> Option<Comparison> {
-    let good: Vec<&ImagePair> = images.iter().filter(|image| image.base.is_finite() && image.trained.is_finite()).collect();
+    let good: Vec<&ImagePair> =
+        images.iter().filter(|image| image.base.is_finite() && image.trained.is_finite()).collect();
     let overall = difference(good.iter().map(|image| (image.graph, image.base, image.trained)), seed)?;
     let mut kinds: Vec<&String> = good.iter().flat_map(|image| image.base_by_kind.keys()).collect();
     kinds.sort_unstable();
@@ -102,7 +103,8 @@ fn difference(images: impl Iterator<Item = (Uuid, f64, f64)>, seed: u64) -> Opti
     if clusters.is_empty() {
         return None;
     }
-    let (base_score, trained_score) = (sum(|cluster| cluster.base) / num_images, sum(|cluster| cluster.trained) / num_images);
+    let (base_score, trained_score) =
+        (sum(|cluster| cluster.base) / num_images, sum(|cluster| cluster.trained) / num_images);
     let delta = trained_score - base_score;
     let wins = clusters.iter().map(|cluster| match cluster.trained.total_cmp(&cluster.base) {
         _ if cluster.trained == cluster.base => 0.5,
@@ -115,7 +117,8 @@ fn difference(images: impl Iterator<Item = (Uuid, f64, f64)>, seed: u64) -> Opti
         trained_score,
         delta,
         delta_se: several.then(|| {
-            let squares = clusters.iter().map(|cluster| (cluster.trained - cluster.base - delta * cluster.count).powi(2));
+            let squares =
+                clusters.iter().map(|cluster| (cluster.trained - cluster.base - delta * cluster.count).powi(2));
             (squares.sum::<f64>() * num_graphs / (num_graphs - 1.0)).sqrt() / num_images
         }),
         delta_ci95: several.then(|| bootstrap(&clusters, seed)),
@@ -155,8 +158,16 @@ mod tests {
     use super::*;
 
     fn image(graph: u128, base: f64, trained: f64) -> ImagePair {
-        let kinds = |score: f64| if graph.is_multiple_of(2) { BTreeMap::from([("relation".to_owned(), score)]) } else { BTreeMap::new() };
-        ImagePair { graph: Uuid::from_u128(graph), base, trained, base_by_kind: kinds(base), trained_by_kind: kinds(trained) }
+        let kinds = |score: f64| {
+            if graph.is_multiple_of(2) { BTreeMap::from([("relation".to_owned(), score)]) } else { BTreeMap::new() }
+        };
+        ImagePair {
+            graph: Uuid::from_u128(graph),
+            base,
+            trained,
+            base_by_kind: kinds(base),
+            trained_by_kind: kinds(trained),
+        }
     }
 
     #[test]
@@ -168,7 +179,10 @@ mod tests {
         close(found.overall.base_score, 0.475);
         close(found.overall.delta, 0.075);
         // Sums less their share: 0.4 - 0.15, 0 - 0.075, -0.1 - 0.075.
-        close(found.overall.delta_se.unwrap(), ((0.25_f64.powi(2) + 0.075_f64.powi(2) + 0.175_f64.powi(2)) * 1.5).sqrt() / 4.0);
+        close(
+            found.overall.delta_se.unwrap(),
+            ((0.25_f64.powi(2) + 0.075_f64.powi(2) + 0.175_f64.powi(2)) * 1.5).sqrt() / 4.0,
+        );
         assert_eq!(found.overall.win_rate, 0.5);
         assert_eq!((found.overall.evaluated_graphs, found.overall.evaluated_images), (3, 4));
         assert_eq!(found.by_kind["relation"].evaluated_graphs, 1);

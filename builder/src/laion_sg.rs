@@ -144,7 +144,9 @@ enum State {
     /// After a comma.
     ArrayNext,
     /// `sniffed`: nobody promised lines, so a first line that breaks off is a document instead.
-    Lines { sniffed: bool },
+    Lines {
+        sniffed: bool,
+    },
     Done,
 }
 
@@ -183,7 +185,8 @@ impl<'a> Records<'a> {
         } else {
             reader
         };
-        let (head, reader) = peek::<4>(std::mem::replace(&mut self.reader, Box::new(io::empty()))).map_err(read_fault)?;
+        let (head, reader) =
+            peek::<4>(std::mem::replace(&mut self.reader, Box::new(io::empty()))).map_err(read_fault)?;
         self.reader = reader;
         if head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff]) || head.contains(&0) {
             return Err(Fault::new(Code::Utf8, "", "the file looks like UTF-16 or UTF-32", "save the file as UTF-8"));
@@ -191,7 +194,11 @@ impl<'a> Records<'a> {
         if head.starts_with(&[0xef, 0xbb, 0xbf]) {
             self.reader.consume(3);
             let fault = Fault::new(Code::Bom, "", "the file starts with a byte-order mark", "save the file without it");
-            self.pending.push_back(Record::Rejected { record: None, raw: String::new(), findings: vec![fault.at(&self.file, None)] });
+            self.pending.push_back(Record::Rejected {
+                record: None,
+                raw: String::new(),
+                findings: vec![fault.at(&self.file, None)],
+            });
         }
         match (format, self.skip_blanks().map_err(read_fault)?) {
             (Format::Lines, _) => Ok(State::Lines { sniffed: false }),
@@ -201,7 +208,9 @@ impl<'a> Records<'a> {
                 Ok(State::ArrayStart)
             }
             (_, Some(_)) => Err(self.no_array()),
-            (_, None) => Err(Fault::new(Code::JsonSyntax, "", "the file is empty", "a file without records is written `[]`")),
+            (_, None) => {
+                Err(Fault::new(Code::JsonSyntax, "", "the file is empty", "a file without records is written `[]`"))
+            }
         }
     }
 
@@ -216,7 +225,8 @@ impl<'a> Records<'a> {
             Err(Unreadable::Json(error)) if !(error.is_eof() && bytes.len() as u64 == MAX_OTHER_BYTES) => {
                 let mut fault = syntax_fault(&error, 1);
                 if error.to_string().starts_with("trailing characters") && bytes.trim_ascii_start().starts_with(b"{") {
-                    fault.suggestion = "JSON lines are read from a file named `*.jsonl`; otherwise put the records in one array";
+                    fault.suggestion =
+                        "JSON lines are read from a file named `*.jsonl`; otherwise put the records in one array";
                 }
                 fault
             }
@@ -252,7 +262,12 @@ impl<'a> Records<'a> {
         self.state = State::Done;
         match self.skip_blanks().map_err(read_fault)? {
             None => Ok(()),
-            Some(_) => Err(Fault::new(Code::JsonSyntax, "", format!("something follows the array at line {}", self.line), "end the file with the array")),
+            Some(_) => Err(Fault::new(
+                Code::JsonSyntax,
+                "",
+                format!("something follows the array at line {}", self.line),
+                "end the file with the array",
+            )),
         }
     }
 
@@ -263,7 +278,12 @@ impl<'a> Records<'a> {
         loop {
             let buffer = self.reader.fill_buf().map_err(read_fault)?;
             if buffer.is_empty() {
-                return Err(Fault::new(Code::JsonSyntax, "", format!("the file breaks off at line {}", self.line), "fetch the file again: it is not complete"));
+                return Err(Fault::new(
+                    Code::JsonSyntax,
+                    "",
+                    format!("the file breaks off at line {}", self.line),
+                    "fetch the file again: it is not complete",
+                ));
             }
             let mut end = None;
             let mut length = 0;
@@ -310,12 +330,18 @@ impl<'a> Records<'a> {
     fn next_of_lines(&mut self, sniffed: bool) -> Result<(), Fault> {
         let line = self.line;
         let mut bytes = Vec::new();
-        let length = (&mut self.reader).take(MAX_RECORD_BYTES as u64 + 1).read_until(b'\n', &mut bytes).map_err(read_fault)?;
+        let length =
+            (&mut self.reader).take(MAX_RECORD_BYTES as u64 + 1).read_until(b'\n', &mut bytes).map_err(read_fault)?;
         self.line += 1;
         if length == 0 {
             self.state = State::Done;
             if self.next_record == 0 {
-                return Err(Fault::new(Code::JsonSyntax, "", "the file is empty", "a file without records is written `[]`"));
+                return Err(Fault::new(
+                    Code::JsonSyntax,
+                    "",
+                    "the file is empty",
+                    "a file without records is written `[]`",
+                ));
             }
             return Ok(());
         }
@@ -331,7 +357,12 @@ impl<'a> Records<'a> {
         match parse(&bytes) {
             Ok((value, duplicates)) => self.judge(bytes, &value, &duplicates),
             Err(Unreadable::Json(error)) if sniffed && self.next_record == 0 && error.is_eof() => {
-                return Err(Fault::new(Code::NotArray, "", "the top level is not an array", "put the record in an array, or on one line"));
+                return Err(Fault::new(
+                    Code::NotArray,
+                    "",
+                    "the top level is not an array",
+                    "put the record in an array, or on one line",
+                ));
             }
             Err(error) => self.reject_record(bytes, vec![error.fault(line)]),
         }
@@ -384,7 +415,9 @@ impl<'a> Records<'a> {
 }
 
 /// The first bytes of a reader (fewer at its end), and a reader that still gives them.
-fn peek<'a, const N: usize>(mut reader: Box<dyn BufRead + Send + 'a>) -> io::Result<(Vec<u8>, Box<dyn BufRead + Send + 'a>)> {
+fn peek<'a, const N: usize>(
+    mut reader: Box<dyn BufRead + Send + 'a>,
+) -> io::Result<(Vec<u8>, Box<dyn BufRead + Send + 'a>)> {
     let mut head = Vec::with_capacity(N);
     (&mut reader).take(N as u64).read_to_end(&mut head)?;
     Ok((head.clone(), Box::new(Cursor::new(head).chain(reader))))
@@ -415,7 +448,12 @@ fn into_text(bytes: Vec<u8>) -> String {
 }
 
 fn read_fault(error: io::Error) -> Fault {
-    Fault::new(Code::Read, "", format!("reading the file: {error}"), "fetch the file again: it is damaged or not complete")
+    Fault::new(
+        Code::Read,
+        "",
+        format!("reading the file: {error}"),
+        "fetch the file again: it is damaged or not complete",
+    )
 }
 
 fn utf8_fault() -> Fault {
@@ -423,7 +461,12 @@ fn utf8_fault() -> Fault {
 }
 
 fn depth_fault(line: u64) -> Fault {
-    Fault::new(Code::Depth, "", format!("nested deeper than {MAX_DEPTH} levels at line {line}"), "a record needs four levels")
+    Fault::new(
+        Code::Depth,
+        "",
+        format!("nested deeper than {MAX_DEPTH} levels at line {line}"),
+        "a record needs four levels",
+    )
 }
 
 fn large_fault() -> Fault {
@@ -598,7 +641,10 @@ mod tests {
     #[test]
     fn a_broken_line_is_rejected_alone() {
         let lines = format!("{}\n{{\"img_id\": \n{}\n[1]\n{}", record("1"), record("1"), record("3"));
-        assert_eq!(outcome(lines.as_bytes(), "x.ndjson"), ["0 ok", "/1 E_JSON_SYNTAX", "/2/img_id E_DUP_IMG_ID", "/3 E_WRONG_TYPE", "4 ok"]);
+        assert_eq!(
+            outcome(lines.as_bytes(), "x.ndjson"),
+            ["0 ok", "/1 E_JSON_SYNTAX", "/2/img_id E_DUP_IMG_ID", "/3 E_WRONG_TYPE", "4 ok"]
+        );
         let mut bytes = format!("{}\nx\n{}", record("1"), record("2")).into_bytes();
         let x = bytes.iter().position(|&b| b == b'x').unwrap();
         bytes[x] = 0xff;
@@ -610,7 +656,11 @@ mod tests {
         let array = format!("[{}, {{\"a\" 1}}, {}]", record("1"), record("2"));
         assert_eq!(outcome(array.as_bytes(), "x.json"), ["0 ok", " E_JSON_SYNTAX"]);
         for broken in ["[1,]", "[,]", "[", "[1", "{} {}", "", "]", "[] ]", "{'a':1}"] {
-            assert_eq!(outcome(broken.as_bytes(), "x.json").last().map(String::as_str), Some(" E_JSON_SYNTAX"), "{broken}");
+            assert_eq!(
+                outcome(broken.as_bytes(), "x.json").last().map(String::as_str),
+                Some(" E_JSON_SYNTAX"),
+                "{broken}"
+            );
         }
     }
 
@@ -622,7 +672,9 @@ mod tests {
 
     #[test]
     fn a_repeated_key_rejects_its_record() {
-        let twice = record("1").replace("\"attributes\"", "\"label\":\"cat\",\"attributes\"").replace("\"name\"", "\"img_id\":\"2\",\"name\"");
+        let twice = record("1")
+            .replace("\"attributes\"", "\"label\":\"cat\",\"attributes\"")
+            .replace("\"name\"", "\"img_id\":\"2\",\"name\"");
         let array = format!("[{twice},{}]", record("3"));
         assert_eq!(outcome(array.as_bytes(), "x.json"), ["/0/img_id E_DUP_KEY; /0/items/0/label E_DUP_KEY", "1 ok"]);
     }
@@ -637,7 +689,9 @@ mod tests {
 
     #[test]
     fn depth_is_limited_everywhere() {
-        let deep = |levels: usize| record("1").replace("\"name\"", &format!("\"x\":{}{},\"name\"", "[".repeat(levels), "]".repeat(levels)));
+        let deep = |levels: usize| {
+            record("1").replace("\"name\"", &format!("\"x\":{}{},\"name\"", "[".repeat(levels), "]".repeat(levels)))
+        };
         assert_eq!(outcome(format!("[{}]", deep(126)).as_bytes(), "x.json"), ["0 ok"]);
         assert_eq!(outcome(format!("[{}]", deep(127)).as_bytes(), "x.json"), [" E_DEPTH"]);
         assert_eq!(outcome(format!("{}\n{}", deep(200), record("2")).as_bytes(), "x.jsonl"), ["/0 E_DEPTH", "1 ok"]);
@@ -645,7 +699,14 @@ mod tests {
 
     #[test]
     fn formats_follow_names() {
-        for (name, format) in [("a.json", Format::Array), ("A.JSON.GZ", Format::Array), ("d.b/a.jsonl.gz", Format::Lines), ("a.ndjson", Format::Lines), ("-", Format::Unknown), ("a.gz", Format::Unknown)] {
+        for (name, format) in [
+            ("a.json", Format::Array),
+            ("A.JSON.GZ", Format::Array),
+            ("d.b/a.jsonl.gz", Format::Lines),
+            ("a.ndjson", Format::Lines),
+            ("-", Format::Unknown),
+            ("a.gz", Format::Unknown),
+        ] {
             assert_eq!(Format::of_name(name), format, "{name}");
         }
     }

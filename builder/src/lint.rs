@@ -241,7 +241,11 @@ impl Checker {
     }
 
     fn wrong_type(&mut self, wanted: &str, value: &Value) {
-        self.report(Code::WrongType, format!("{wanted}, not {}", type_name(value)), "write the value in the type that LAION-SG uses");
+        self.report(
+            Code::WrongType,
+            format!("{wanted}, not {}", type_name(value)),
+            "write the value in the type that LAION-SG uses",
+        );
     }
 
     /// Runs `f` one level deeper.
@@ -264,7 +268,11 @@ impl Checker {
         self.within(key, |checker| match map.get(key) {
             Some(value) => f(checker, value),
             None => {
-                checker.report(Code::MissingField, format!("`{key}` is missing"), "add the key; every LAION-SG record has it");
+                checker.report(
+                    Code::MissingField,
+                    format!("`{key}` is missing"),
+                    "add the key; every LAION-SG record has it",
+                );
                 None
             }
         })
@@ -305,7 +313,11 @@ impl Checker {
         let name = self.text(value)?;
         let drive = name.as_bytes().get(1) == Some(&b':') && name.as_bytes()[0].is_ascii_alphabetic();
         if name.starts_with(['/', '\\']) || drive || name.split(['/', '\\']).any(|component| component == "..") {
-            self.report(Code::UnsafeName, format!("`{name}` leads out of the image folder"), "use a relative path without `..`");
+            self.report(
+                Code::UnsafeName,
+                format!("`{name}` leads out of the image folder"),
+                "use a relative path without `..`",
+            );
         }
         Some(())
     }
@@ -383,7 +395,11 @@ impl Checker {
     fn item(&mut self, map: &Map<String, Value>, items: &mut Items, global_ids: &mut HashSet<u64>) {
         match self.required(map, "item_id", Self::id) {
             Some(id) if !items.ids.insert(id) => self.within("item_id", |checker| {
-                checker.report(Code::DuplicateItemId, format!("item_id {id} is taken by an earlier item"), "number the items of a record differently");
+                checker.report(
+                    Code::DuplicateItemId,
+                    format!("item_id {id} is taken by an earlier item"),
+                    "number the items of a record differently",
+                );
             }),
             Some(_) => {}
             None => items.some_unreadable = true,
@@ -398,7 +414,11 @@ impl Checker {
                 if let Some(id) = checker.id(value)
                     && !global_ids.insert(id)
                 {
-                    checker.report(Code::DuplicateGlobalId, format!("global_item_id {id} is taken by an earlier item"), "merge the two items, or correct the id");
+                    checker.report(
+                        Code::DuplicateGlobalId,
+                        format!("global_item_id {id} is taken by an earlier item"),
+                        "merge the two items, or correct the id",
+                    );
                 }
             });
         }
@@ -422,7 +442,11 @@ impl Checker {
         // What does not fit 64 bits reaches us as a float: an integer in the file if it is whole and that large.
         let float = number.as_f64().unwrap_or_default();
         if number.is_i64() || (float.fract() == 0.0 && float.abs() >= 9.2e18) {
-            self.report(Code::IdRange, format!("id {number} is not between 0 and {}", u64::MAX), "number the items from 0");
+            self.report(
+                Code::IdRange,
+                format!("id {number} is not between 0 and {}", u64::MAX),
+                "number the items from 0",
+            );
         } else {
             self.wrong_type("an id must be an integer", value);
         }
@@ -439,7 +463,11 @@ impl Checker {
             self.report(Code::UntrimmedLabel, "white space around the label", "trim the label");
         }
         if label.chars().nth(LONG_LABEL_CHARS).is_some() {
-            self.report(Code::LongLabel, format!("the label has {} characters", label.chars().count()), "shorten the label; an encoder reads 77 tokens");
+            self.report(
+                Code::LongLabel,
+                format!("the label has {} characters", label.chars().count()),
+                "shorten the label; an encoder reads 77 tokens",
+            );
         }
     }
 
@@ -483,7 +511,11 @@ impl Checker {
             let first = *spelling_of.entry(label.nfc().collect::<String>()).or_insert(label);
             if first != label {
                 self.within(format_args!("{i}/label"), |checker| {
-                    checker.report(Code::LabelsEqualAfterNfc, "differs from an earlier label only by Unicode normal form", "write all labels in NFC");
+                    checker.report(
+                        Code::LabelsEqualAfterNfc,
+                        "differs from an earlier label only by Unicode normal form",
+                        "write all labels in NFC",
+                    );
                 });
             }
         }
@@ -495,7 +527,11 @@ impl Checker {
             return;
         };
         if values.is_empty() {
-            self.report(Code::NoRelations, "the graph has no relations", "kept here; LAION-SG's own loader drops the record");
+            self.report(
+                Code::NoRelations,
+                "the graph has no relations",
+                "kept here; LAION-SG's own loader drops the record",
+            );
         }
         let mut triples = HashSet::with_capacity(values.len());
         for (i, value) in values.iter().enumerate() {
@@ -517,7 +553,11 @@ impl Checker {
         let predicate = self.required(map, "relation", |checker, value| {
             let text = checker.text(value)?;
             if text.chars().all(is_invisible) {
-                checker.report(Code::EmptyRelation, "the predicate is empty", "say how the two items relate, or leave the relation out");
+                checker.report(
+                    Code::EmptyRelation,
+                    "the predicate is empty",
+                    "say how the two items relate, or leave the relation out",
+                );
             }
             checker.spelling(text);
             Some(text)

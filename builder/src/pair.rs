@@ -62,7 +62,9 @@ fn pairs_of_graph(graph: Uuid, scored: &[(Uuid, f64)], policy: &Policy, pairs: &
     };
     match policy.select {
         Select::BestWorst => {
-            pairs.extend(extreme(scored, policy.tie, 1.0).zip(extreme(scored, policy.tie, -1.0)).and_then(|(w, l)| pair(w, l)));
+            pairs.extend(
+                extreme(scored, policy.tie, 1.0).zip(extreme(scored, policy.tie, -1.0)).and_then(|(w, l)| pair(w, l)),
+            );
         }
         Select::BestRest => {
             let best = extreme(scored, policy.tie, 1.0);
@@ -93,7 +95,9 @@ fn extreme(scored: &[(Uuid, f64)], tie: TieRule, sign: f64) -> Option<(Uuid, f64
 
 /// Every two different candidates, both ways round.
 fn all(scored: &[(Uuid, f64)]) -> impl Iterator<Item = ((Uuid, f64), (Uuid, f64))> + '_ {
-    scored.iter().flat_map(move |one| scored.iter().filter(move |other| other.0 != one.0).map(move |other| (*one, *other)))
+    scored
+        .iter()
+        .flat_map(move |one| scored.iter().filter(move |other| other.0 != one.0).map(move |other| (*one, *other)))
 }
 
 /// A number drawn for a pair; the same for the same seed, wherever the pair comes from.
@@ -110,7 +114,9 @@ mod tests {
     use super::*;
 
     fn scores(values: &[f64]) -> Vec<GraphScores> {
-        let candidates = (1_u128..).zip(values).map(|(id, score)| (Uuid::from_u128(id), BTreeMap::from([("dpg".to_owned(), *score)])));
+        let candidates = (1_u128..)
+            .zip(values)
+            .map(|(id, score)| (Uuid::from_u128(id), BTreeMap::from([("dpg".to_owned(), *score)])));
         vec![GraphScores { graph: Uuid::nil(), candidates: candidates.collect() }]
     }
 

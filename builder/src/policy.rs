@@ -84,7 +84,10 @@ impl Policy {
             None => fault("/weights".to_owned(), "is missing; example: {\"dpg\": 1}"),
             Some(Value::Object(weights)) => {
                 for (metric, weight) in weights.iter().filter(|(_, weight)| !weight.is_number()) {
-                    fault(format!("/weights/{}", crate::lint::pointer_segment(metric)), &format!("must be a number, not {weight}"));
+                    fault(
+                        format!("/weights/{}", crate::lint::pointer_segment(metric)),
+                        &format!("must be a number, not {weight}"),
+                    );
                 }
                 if !weights.values().any(|weight| weight.as_f64().is_some_and(|weight| weight != 0.0)) {
                     fault("/weights".to_owned(), "needs a metric with a weight other than 0");
@@ -140,13 +143,15 @@ mod tests {
     fn reads_what_it_writes() {
         let policy = Policy::parse(&json!({"weights": {"dpg": 1.0}, "margin": 0.1, "select": "best_worst"})).unwrap();
         assert_eq!(Policy::parse(&serde_json::to_value(&policy).unwrap()), Ok(policy));
-        let random = json!({"weights": {"dpg": 2}, "select": {"random": {"seed": 3, "pairs_per_graph": 2}}, "tie": "skip"});
+        let random =
+            json!({"weights": {"dpg": 2}, "select": {"random": {"seed": 3, "pairs_per_graph": 2}}, "tie": "skip"});
         assert_eq!(Policy::parse(&random).unwrap().select, Select::Random { seed: 3, pairs_per_graph: 2 });
     }
 
     #[test]
     fn tells_all_faults_at_once() {
-        let faults = Policy::parse(&json!({"weights": {"dpg": "1"}, "margin": -1, "tie": 3, "select": "best", "x": 0})).unwrap_err();
+        let faults = Policy::parse(&json!({"weights": {"dpg": "1"}, "margin": -1, "tie": 3, "select": "best", "x": 0}))
+            .unwrap_err();
         let pointers: Vec<&str> = faults.iter().map(|(pointer, _)| pointer.as_str()).collect();
         assert_eq!(pointers, ["/weights/dpg", "/weights", "/margin", "/tie", "/select", "/x"]);
         assert_eq!(Policy::parse(&json!({})).unwrap_err()[0].0, "/weights");

@@ -118,7 +118,15 @@ impl QuestionDag {
         &self.graph
     }
 
-    fn add(&mut self, kind: QuestionKind, category: Category, text: String, arguments: &[&str], target: Target, mut parents: Vec<u32>) -> u32 {
+    fn add(
+        &mut self,
+        kind: QuestionKind,
+        category: Category,
+        text: String,
+        arguments: &[&str],
+        target: Target,
+        mut parents: Vec<u32>,
+    ) -> u32 {
         parents.sort_unstable();
         parents.dedup();
         let id = self.len() as u32 + 1;
@@ -220,7 +228,11 @@ mod tests {
                 row("Is the circle large?", "attribute - size (circle, large)", &[1]),
                 row("Is the circle red?", "attribute - color (circle, red)", &[1]),
                 row("Is the square small?", "attribute - size (square, small)", &[2]),
-                row("Is the circle to the left of the square?", "relation - spatial (circle, square, left of)", &[1, 2]),
+                row(
+                    "Is the circle to the left of the square?",
+                    "relation - spatial (circle, square, left of)",
+                    &[1, 2]
+                ),
             ]
         );
     }

@@ -251,7 +251,9 @@ impl SceneGraph {
     pub fn isolated(&self) -> impl Iterator<Item = usize> + '_ {
         let nodes = self.graph.externals(Direction::Outgoing);
         // `externals` looks at one direction only: an object that is only ever an object is not isolated.
-        nodes.filter(|&node| self.graph.edges_directed(node, Direction::Incoming).next().is_none()).map(NodeIndex::index)
+        nodes
+            .filter(|&node| self.graph.edges_directed(node, Direction::Incoming).next().is_none())
+            .map(NodeIndex::index)
     }
 
     /// Number of relations that an object is part of.
@@ -407,6 +409,9 @@ mod tests {
 
     #[test]
     fn canonical_json_sorts_keys_only() {
-        assert_eq!(canonical_json(&json!({"b": [2, 1], "a": {"d": "ü\n", "c": null}})), r#"{"a":{"c":null,"d":"ü\n"},"b":[2,1]}"#);
+        assert_eq!(
+            canonical_json(&json!({"b": [2, 1], "a": {"d": "ü\n", "c": null}})),
+            r#"{"a":{"c":null,"d":"ü\n"},"b":[2,1]}"#
+        );
     }
 }

@@ -114,16 +114,25 @@ mod tests {
         let card = card("nyyyynyy");
         // Left: the square and "small".
         assert_eq!(card.dpg.score, Some(2.0 / 8.0));
-        assert_eq!((card.dpg.parts["entity"], card.dpg.parts["attribute"], card.dpg.parts["relation"]), (0.5, 0.25, 0.0));
+        assert_eq!(
+            (card.dpg.parts["entity"], card.dpg.parts["attribute"], card.dpg.parts["relation"]),
+            (0.5, 0.25, 0.0)
+        );
         assert_eq!((card.dpg.parts["raw_attribute"], card.dpg.parts["raw_relation"]), (0.75, 1.0));
-        assert_eq!((card.attribute.score, card.spatial.score, card.three_in_one.score), (Some(0.0), Some(0.0), Some(0.0)));
+        assert_eq!(
+            (card.attribute.score, card.spatial.score, card.three_in_one.score),
+            (Some(0.0), Some(0.0), Some(0.0))
+        );
     }
 
     #[test]
     fn a_wrong_color_costs_no_relation() {
         let card = card("yyynyyyy");
         assert_eq!(card.dpg.score, Some(7.0 / 8.0));
-        assert_eq!((card.attribute.score, card.spatial.score, card.three_in_one.score), (Some(0.0), Some(1.0), Some(0.5)));
+        assert_eq!(
+            (card.attribute.score, card.spatial.score, card.three_in_one.score),
+            (Some(0.0), Some(1.0), Some(0.5))
+        );
     }
 
     #[test]

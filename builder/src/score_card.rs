@@ -32,6 +32,11 @@ pub struct ScoreCard {
 impl ScoreCard {
     /// The metrics by the names that the store, the API and policies use.
     pub fn metrics(&self) -> [(&'static str, &MetricScore); 4] {
-        [("dpg", &self.dpg), ("attribute", &self.attribute), ("spatial", &self.spatial), ("three_in_one", &self.three_in_one)]
+        [
+            ("dpg", &self.dpg),
+            ("attribute", &self.attribute),
+            ("spatial", &self.spatial),
+            ("three_in_one", &self.three_in_one),
+        ]
     }
 }

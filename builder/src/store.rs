@@ -37,7 +37,8 @@ pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 /// # Errors
 /// `Invalid` when the URL cannot be read, `Store` when nobody answers.
 pub async fn connect(url: &str) -> Result<PgPool> {
-    let options: PgConnectOptions = url.parse().map_err(|error| Error::invalid("", format!("the database URL: {error}")))?;
+    let options: PgConnectOptions =
+        url.parse().map_err(|error| Error::invalid("", format!("the database URL: {error}")))?;
     let pool = PgPoolOptions::new()
         .max_connections(16)
         .acquire_timeout(Duration::from_secs(30))

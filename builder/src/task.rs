@@ -43,11 +43,7 @@ impl TaskContext {
     /// # Errors
     /// `Stopped` once the process is stopping.
     pub fn check_shutdown(&self) -> Result<()> {
-        if self.shutdown.is_cancelled() {
-            Err(Error::Stopped)
-        } else {
-            Ok(())
-        }
+        if self.shutdown.is_cancelled() { Err(Error::Stopped) } else { Ok(()) }
     }
 }
 
@@ -82,9 +78,7 @@ pub(crate) async fn put_blobs(blobs: &BlobStore, contents: Vec<Vec<u8>>) -> Resu
 ///
 /// # Errors
 /// Those of `work`; `Thread` when it panicked.
-pub async fn on_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
+pub async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(Error::Thread(panic_text(error))),

@@ -50,9 +50,12 @@ fn main() -> Result<()> {
     ops::divide_no_candle_operator();
     println!("{threads} thread(s)");
     ops::with_threads(threads, || {
-        report("linear 1024 x 1024 to 1024", 2. * 1024_f64.powi(3), &[var(&[1024, 1024])?, var(&[1024, 1024])?], |a| {
-            ops::linear(&a[0], &a[1], None)
-        })?;
+        report(
+            "linear 1024 x 1024 to 1024",
+            2. * 1024_f64.powi(3),
+            &[var(&[1024, 1024])?, var(&[1024, 1024])?],
+            |a| ops::linear(&a[0], &a[1], None),
+        )?;
         for (n, c, h, o, k, stride) in [
             (16, 128, 8, 128, 3, 1),
             (1, 128, 8, 128, 3, 1),
@@ -84,9 +87,13 @@ fn main() -> Result<()> {
                 ops::linear(&a[0], &a[1], Some(&a[2]))
             })?;
         }
-        for (n, q, m, heads, head) in
-            [(16, 64, 64, 4, 32), (16, 16, 16, 8, 32), (16, 64, 77, 4, 32), (1, 1024, 1024, 8, 40), (1, 4096, 4096, 1, 64)]
-        {
+        for (n, q, m, heads, head) in [
+            (16, 64, 64, 4, 32),
+            (16, 16, 16, 8, 32),
+            (16, 64, 77, 4, 32),
+            (1, 1024, 1024, 8, 40),
+            (1, 4096, 4096, 1, 64),
+        ] {
             let work = 4. * (n * q * m * heads * head) as f64;
             let args = [var(&[n, q, heads * head])?, var(&[n, m, heads * head])?, var(&[n, m, heads * head])?];
             report(&format!("attention {n}x{q}x{m}, {heads} x {head}"), work, &args, |a| {

@@ -77,7 +77,11 @@ impl ClipTextConfig {
         }
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
         if heads == 0 || !width.is_multiple_of(heads) {
-            return config::refuse(FILE, "num_attention_heads", format!("{heads} heads do not divide {width} channels"));
+            return config::refuse(
+                FILE,
+                "num_attention_heads",
+                format!("{heads} heads do not divide {width} channels"),
+            );
         }
         if self.num_hidden_layers == 0 {
             return config::refuse(FILE, "num_hidden_layers", "must be at least 1");

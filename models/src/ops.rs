@@ -193,9 +193,5 @@ pub fn upsample_nearest2x(x: &Tensor) -> Result<Tensor> {
     if let Some(half) = half_on_cpu(x) {
         return upsample_nearest2x(&wide(x)?)?.to_dtype(half);
     }
-    if on_cpu(&[x]) {
-        x.contiguous()?.apply_op1(upsample::UpsampleNearest2x)
-    } else {
-        fallback::upsample_nearest2x(x)
-    }
+    if on_cpu(&[x]) { x.contiguous()?.apply_op1(upsample::UpsampleNearest2x) } else { fallback::upsample_nearest2x(x) }
 }

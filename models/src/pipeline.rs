@@ -246,9 +246,11 @@ impl Pipeline {
         if checkpoint_keys::are_adapters(&trained) {
             trained = checkpoint_keys::adapters_from_any(trained, &header, &self.unet_weights)?;
         }
-        let mut all = if trained.contains_key("conv_in.weight") { TensorMap::new() } else { (*self.unet_weights).clone() };
+        let mut all =
+            if trained.contains_key("conv_in.weight") { TensorMap::new() } else { (*self.unet_weights).clone() };
         all.extend(trained);
-        let unet = load_strictly(&all, weights, &self.device, |vb| UNet2DConditionModel::load(&vb, self.unet.config()))?;
+        let unet =
+            load_strictly(&all, weights, &self.device, |vb| UNet2DConditionModel::load(&vb, self.unet.config()))?;
         let mut hashed = vec![(self.hash.as_str(), &all)];
         if !of_encoder.is_empty() {
             hashed.push(("scene_graph_encoder", &of_encoder));
@@ -289,8 +291,10 @@ impl Pipeline {
     fn encode_chunk(&self, graphs: &[GraphText], mode: GraphMode) -> Result<Conditioning> {
         match (&self.scene_graph_encoder, mode) {
             (Some(encoder), GraphMode::SceneGraph) => {
-                let tokens =
-                    graphs.iter().map(|graph| GraphTokens::prepare(graph, &self.tokenizer)).collect::<Result<Vec<_>>>()?;
+                let tokens = graphs
+                    .iter()
+                    .map(|graph| GraphTokens::prepare(graph, &self.tokenizer))
+                    .collect::<Result<Vec<_>>>()?;
                 let features = GraphFeatures::encode(&tokens, |sequences| {
                     let features = self.encoders.encode(sequences, &self.device)?;
                     Ok((features.hidden_states, features.pooled))
@@ -327,10 +331,7 @@ impl Pipeline {
     pub fn predict(&self, latents: &Tensor, timestep: usize, conditioning: &Conditioning) -> Result<Tensor> {
         let b = latents.dim(0)?;
         let timesteps = Tensor::full(timestep as i64, b, &self.device)?;
-        let added = AddedConditioning {
-            text_embeds: conditioning.text_embeds.clone(),
-            time_ids: self.time_ids(b)?,
-        };
+        let added = AddedConditioning { text_embeds: conditioning.text_embeds.clone(), time_ids: self.time_ids(b)? };
         self.unet.forward(latents, &timesteps, &conditioning.encoder_hidden_states, Some(&added))
     }
 
@@ -363,7 +364,12 @@ impl Pipeline {
     }
 
     /// The whole path of [`sample`](Self::sample), bit for bit the same: T + 1 latents `[b, c, h, w]`, the noise first.
-    pub fn sample_path(&self, conditioning: &Conditioning, seeds: &[u64], settings: SampleSettings) -> Result<Vec<Tensor>> {
+    pub fn sample_path(
+        &self,
+        conditioning: &Conditioning,
+        seeds: &[u64],
+        settings: SampleSettings,
+    ) -> Result<Vec<Tensor>> {
         let parts = self.in_chunks(conditioning, seeds, |conditioning, seeds| {
             let mut latents = self.initial_latents(seeds)?;
             let mut path = vec![latents.clone()];
@@ -376,7 +382,12 @@ impl Pipeline {
     }
 
     /// Denoises the given noise instead of a seed's.
-    pub fn sample_from(&self, latents: &Tensor, conditioning: &Conditioning, settings: SampleSettings) -> Result<Tensor> {
+    pub fn sample_from(
+        &self,
+        latents: &Tensor,
+        conditioning: &Conditioning,
+        settings: SampleSettings,
+    ) -> Result<Tensor> {
         let mut latents = latents.clone();
         self.denoise(&mut latents, conditioning, settings, |_| {})?;
         Ok(latents)
@@ -451,7 +462,9 @@ impl Pipeline {
             let pictures = self.vae.decode(&self.vae.unscale(&part)?)?;
             let pictures = pictures.affine(127.5, 127.5)?.clamp(0.0, 255.0)?.round()?.to_dtype(DType::U8)?;
             let pictures = pictures.permute((0, 2, 3, 1))?.contiguous()?; // [b, H, W, 3]
-            (0..pictures.dim(0)?).map(|i| Ok(pictures.get(i)?.flatten_all()?.to_vec1::<u8>()?)).collect::<Result<Vec<_>>>()
+            (0..pictures.dim(0)?)
+                .map(|i| Ok(pictures.get(i)?.flatten_all()?.to_vec1::<u8>()?))
+                .collect::<Result<Vec<_>>>()
         })?;
         Ok(parts.into_iter().flatten().collect())
     }
@@ -489,7 +502,10 @@ impl Pipeline {
         data_parallel::map(&starts, |&start| {
             let end = (start + IMAGES_PER_CHUNK).min(seeds.len());
             let conditioning = Conditioning {
-                encoder_hidden_states: conditioning.encoder_hidden_states.narrow(0, start, end - start)?.contiguous()?,
+                encoder_hidden_states: conditioning
+                    .encoder_hidden_states
+                    .narrow(0, start, end - start)?
+                    .contiguous()?,
                 text_embeds: conditioning.text_embeds.narrow(0, start, end - start)?.contiguous()?,
             };
             work(&conditioning, &seeds[start..end])

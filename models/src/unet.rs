@@ -55,7 +55,14 @@ impl UNet2DConditionModel {
         let mut in_channels = first;
         for (i, &out_channels) in channels.iter().enumerate() {
             let downsamples = i + 1 < levels;
-            down_blocks.push(DownBlock::load(&vb.pp("down_blocks").pp(i), config, i, in_channels, out_channels, downsamples)?);
+            down_blocks.push(DownBlock::load(
+                &vb.pp("down_blocks").pp(i),
+                config,
+                i,
+                in_channels,
+                out_channels,
+                downsamples,
+            )?);
             in_channels = out_channels;
         }
 

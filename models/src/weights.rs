@@ -59,9 +59,8 @@ pub fn write_file(path: &Path, tensors: &TensorMap, dtype: DType) -> Result<()> 
             Ok((name.clone(), tensor.detach().to_dtype(dtype)?.contiguous()?.to_device(&Device::Cpu)?))
         })
         .collect::<Result<_>>()?;
-    let bytes = safetensors::tensor::serialize(tensors.iter().map(|(n, t)| (n, t)), None).map_err(|error| {
-        Error::Tensor { path: path.to_owned(), tensor: "*".to_owned(), message: error.to_string() }
-    })?;
+    let bytes = safetensors::tensor::serialize(tensors.iter().map(|(n, t)| (n, t)), None)
+        .map_err(|error| Error::Tensor { path: path.to_owned(), tensor: "*".to_owned(), message: error.to_string() })?;
     write_whole(path, &bytes)
 }
 
@@ -227,7 +226,9 @@ fn fresh_values(seed: u64, name: &str, dims: &[usize]) -> Vec<f32> {
     let mut rng = ChaCha8Rng::from_seed(key);
     // CLIP's tables of token, position and class embeddings; not the patch kernel, not the UNet's `time_embedding.linear_1`.
     if name.contains("embeddings.") && !name.contains("patch") {
-        return std::iter::repeat_with(|| 0.2 * Distribution::<f32>::sample(&StandardNormal, &mut rng)).take(count).collect();
+        return std::iter::repeat_with(|| 0.2 * Distribution::<f32>::sample(&StandardNormal, &mut rng))
+            .take(count)
+            .collect();
     }
     if dims.len() < 2 {
         let one = name.ends_with("weight");

@@ -93,7 +93,15 @@ fn check(what: &str, op: Op, reference: Op, args: &[Tensor], batched: &[bool]) {
 
 /// Against the composition, computed in f64; and what the operator does in f64, where it is composed
 /// of candle's own as it is on other devices.
-fn check_reference(what: &str, op: Op, reference: Op, args: &[Tensor], cotangent: &Tensor, y: &Tensor, grads: &[Tensor]) {
+fn check_reference(
+    what: &str,
+    op: Op,
+    reference: Op,
+    args: &[Tensor],
+    cotangent: &Tensor,
+    y: &Tensor,
+    grads: &[Tensor],
+) {
     let wide = |t: &Tensor| t.to_dtype(DType::F64).unwrap();
     let narrow = |t: &Tensor| t.to_dtype(DType::F32).unwrap();
     let args: Vec<Tensor> = args.iter().map(wide).collect();

@@ -140,7 +140,9 @@ impl From<Error> for Problem {
                 Self::with(StatusCode::CONFLICT, "What is there forbids it", code, message.clone())
             }
             // The one part of a query that only the store can read; no body has it.
-            Error::Invalid(faults) if faults.iter().all(|fault| fault.pointer == "/cursor") => Self::query_faults(faults),
+            Error::Invalid(faults) if faults.iter().all(|fault| fault.pointer == "/cursor") => {
+                Self::query_faults(faults)
+            }
             Error::Invalid(faults) => Self::faults(faults),
             Error::Stopped => Self::new("unavailable", "The service is stopping; ask again in a moment."),
             Error::Store(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => {

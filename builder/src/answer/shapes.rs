@@ -272,8 +272,10 @@ mod tests {
                 {"item1": 0, "relation": "to the left of", "item2": 2},
             ]),
         );
-        let objects =
-            [placed(Shape::Circle, Color::Red, Size::Large, 12.0, 30.0), placed(Shape::Star, Color::Black, Size::Small, 45.0, 31.0)];
+        let objects = [
+            placed(Shape::Circle, Color::Red, Size::Large, 12.0, 30.0),
+            placed(Shape::Star, Color::Black, Size::Small, 45.0, 31.0),
+        ];
         // Entities, then red, shiny, small of the circle, red of the dog, black of the star, then relations.
         assert_eq!(answers(&objects, &record), "y?yy?n?y??y");
     }
@@ -303,8 +305,10 @@ mod tests {
     fn touching_shapes_are_told_apart() {
         let answerer = ShapesAnswerer::default();
         for color in [Color::Red, Color::Green] {
-            let objects =
-                [placed(Shape::Square, Color::Red, Size::Large, 20.0, 30.0), placed(Shape::Circle, color, Size::Large, 37.0, 30.5)];
+            let objects = [
+                placed(Shape::Square, Color::Red, Size::Large, 20.0, 30.0),
+                placed(Shape::Circle, color, Size::Large, 37.0, 30.5),
+            ];
             let mut seen = answerer.detect(&render(&Layout { objects: objects.to_vec() }));
             seen.sort_by(|a, b| a.x.total_cmp(&b.x));
             let shapes: Vec<_> = seen.iter().map(|seen| (seen.shape, seen.color, seen.size)).collect();

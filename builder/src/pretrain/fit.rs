@@ -1,12 +1,12 @@
 //! The loop that all stages share: shards, gradients, clip, AdamW with a moving average, checkpoint, resume.
 
 use super::PretrainProgress;
+use candle_core::{DType, Device, Tensor};
 use models::trainer::data_parallel;
 use models::trainer::learning_rate::LearningRateSchedule;
 use models::trainer::optimizer::{AdamW, AdamWSettings, clip_gradients};
 use models::weights::{TensorMap, VarMap, read_file, write_file};
 use models::{Error, Result};
-use candle_core::{DType, Device, Tensor};
 use std::path::Path;
 use std::time::Instant;
 
@@ -40,8 +40,10 @@ pub(super) fn fit(
     report: &mut dyn FnMut(&PretrainProgress),
 ) -> Result<TensorMap> {
     let checkpoint = work_folder.join(format!("{}.safetensors", settings.stage));
-    let mut optimizer =
-        AdamW::new(vars, AdamWSettings { ema_decay: settings.ema_decay, weight_decay: 0.01, ..AdamWSettings::default() })?;
+    let mut optimizer = AdamW::new(
+        vars,
+        AdamWSettings { ema_decay: settings.ema_decay, weight_decay: 0.01, ..AdamWSettings::default() },
+    )?;
     if let Some((prefix, share)) = settings.slower {
         optimizer.slow_down(prefix, share as f32);
     }

@@ -8,34 +8,171 @@ use std::collections::HashMap;
 /// Last words that end in s and are one thing all the same.
 const SINGULAR: &[&str] = &["bus", "gas", "lens", "canvas", "atlas", "christmas", "tennis", "chess", "news", "series"];
 /// Last words that are several things without an s.
-const PLURAL: &[&str] =
-    &["people", "men", "women", "children", "feet", "teeth", "mice", "geese", "cattle", "police", "leaves", "dice", "oxen"];
+const PLURAL: &[&str] = &[
+    "people", "men", "women", "children", "feet", "teeth", "mice", "geese", "cattle", "police", "leaves", "dice",
+    "oxen",
+];
 /// Last words without number.
 const MASS: &[&str] = &[
-    "air", "bacon", "beer", "bread", "broccoli", "butter", "cheese", "clothing", "coffee", "concrete", "corn", "dirt",
-    "dust", "electricity", "equipment", "fog", "foliage", "food", "fruit", "fur", "furniture", "garbage", "graffiti",
-    "grass", "gravel", "hair", "ice", "jewelry", "juice", "lettuce", "light", "luggage", "metal", "milk", "moss", "mud",
-    "paint", "pavement", "rain", "rice", "sand", "shade", "smoke", "snow", "soil", "soup", "steam", "sunlight", "tea",
-    "trash", "vegetation", "water", "wine", "wood", "writing", "writings",
+    "air",
+    "bacon",
+    "beer",
+    "bread",
+    "broccoli",
+    "butter",
+    "cheese",
+    "clothing",
+    "coffee",
+    "concrete",
+    "corn",
+    "dirt",
+    "dust",
+    "electricity",
+    "equipment",
+    "fog",
+    "foliage",
+    "food",
+    "fruit",
+    "fur",
+    "furniture",
+    "garbage",
+    "graffiti",
+    "grass",
+    "gravel",
+    "hair",
+    "ice",
+    "jewelry",
+    "juice",
+    "lettuce",
+    "light",
+    "luggage",
+    "metal",
+    "milk",
+    "moss",
+    "mud",
+    "paint",
+    "pavement",
+    "rain",
+    "rice",
+    "sand",
+    "shade",
+    "smoke",
+    "snow",
+    "soil",
+    "soup",
+    "steam",
+    "sunlight",
+    "tea",
+    "trash",
+    "vegetation",
+    "water",
+    "wine",
+    "wood",
+    "writing",
+    "writings",
 ];
 /// Words a predicate starts with when it needs only "is" before it.
 const PREPOSITIONS: &[&str] = &[
-    "about", "above", "across", "adjacent", "after", "against", "along", "alongside", "amid", "among", "around", "at",
-    "atop", "attached", "before", "behind", "below", "beneath", "beside", "between", "beyond", "by", "close", "down",
-    "far", "for", "from", "full", "in", "inside", "into", "like", "near", "nearby", "next", "off", "on", "onto",
-    "opposite", "out", "outside", "over", "part", "past", "similar", "through", "to", "toward", "towards", "under",
-    "underneath", "up", "upon", "with", "within", "without",
+    "about",
+    "above",
+    "across",
+    "adjacent",
+    "after",
+    "against",
+    "along",
+    "alongside",
+    "amid",
+    "among",
+    "around",
+    "at",
+    "atop",
+    "attached",
+    "before",
+    "behind",
+    "below",
+    "beneath",
+    "beside",
+    "between",
+    "beyond",
+    "by",
+    "close",
+    "down",
+    "far",
+    "for",
+    "from",
+    "full",
+    "in",
+    "inside",
+    "into",
+    "like",
+    "near",
+    "nearby",
+    "next",
+    "off",
+    "on",
+    "onto",
+    "opposite",
+    "out",
+    "outside",
+    "over",
+    "part",
+    "past",
+    "similar",
+    "through",
+    "to",
+    "toward",
+    "towards",
+    "under",
+    "underneath",
+    "up",
+    "upon",
+    "with",
+    "within",
+    "without",
 ];
 /// Participles that end in neither -ing nor -ed.
 const PARTICIPLES: &[&str] = &[
-    "bent", "bound", "built", "caught", "cut", "drawn", "driven", "eaten", "flown", "forbidden", "grown", "held", "hidden",
-    "hung", "kept", "laid", "lit", "made", "seen", "set", "shown", "spread", "stuck", "surrounded", "taken", "thrown",
-    "tied", "torn", "woven", "worn", "written",
+    "bent",
+    "bound",
+    "built",
+    "caught",
+    "cut",
+    "drawn",
+    "driven",
+    "eaten",
+    "flown",
+    "forbidden",
+    "grown",
+    "held",
+    "hidden",
+    "hung",
+    "kept",
+    "laid",
+    "lit",
+    "made",
+    "seen",
+    "set",
+    "shown",
+    "spread",
+    "stuck",
+    "surrounded",
+    "taken",
+    "thrown",
+    "tied",
+    "torn",
+    "woven",
+    "worn",
+    "written",
 ];
 /// Verbs in -ed or -ing, or with an s that is their own.
-const BASE_VERBS: &[&str] = &["bring", "feed", "need", "shed", "sing", "swing", "fling", "sting", "ring", "pass", "cross", "press", "kiss", "toss", "miss", "dress", "focus", "guess"];
-const ORDINALS: &[&str] =
-    &["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"];
+const BASE_VERBS: &[&str] = &[
+    "bring", "feed", "need", "shed", "sing", "swing", "fling", "sting", "ring", "pass", "cross", "press", "kiss",
+    "toss", "miss", "dress", "focus", "guess",
+];
+const ORDINALS: &[&str] = &[
+    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh",
+    "twelfth",
+];
 
 /// Trimmed, with single blanks for underscores and white space; all-capital words in small letters.
 pub(super) fn plain(text: &str) -> String {
@@ -130,7 +267,9 @@ impl Names {
     pub(super) fn relation_question(&self, subject: usize, predicate: &str, object: usize) -> String {
         let (subject, object) = (&self.things[subject], &self.things[object]);
         match phrase(predicate) {
-            Phrase::Being(words) => format!("{} {} {words} {}?", subject.be(), subject.by_attributes(), object.by_attributes()),
+            Phrase::Being(words) => {
+                format!("{} {} {words} {}?", subject.be(), subject.by_attributes(), object.by_attributes())
+            }
             Phrase::Doing(words) => {
                 let verb = if subject.number == Number::Many { "Do" } else { "Does" };
                 format!("{verb} {} {words} {}?", subject.by_attributes(), object.by_attributes())
@@ -169,7 +308,8 @@ enum Phrase {
 
 fn phrase(predicate: &str) -> Phrase {
     let predicate = predicate.to_lowercase();
-    let predicate = ["is ", "are ", "was ", "were "].iter().find_map(|be| predicate.strip_prefix(be)).unwrap_or(&predicate);
+    let predicate =
+        ["is ", "are ", "was ", "were "].iter().find_map(|be| predicate.strip_prefix(be)).unwrap_or(&predicate);
     let (first, rest) = predicate.split_once(' ').unwrap_or((predicate, ""));
     let ends = |suffix: &str| first.len() > suffix.len() + 1 && first.ends_with(suffix);
     match first {
@@ -178,7 +318,9 @@ fn phrase(predicate: &str) -> Phrase {
             let rest = if rest.is_empty() { "of" } else { rest };
             Phrase::Being(format!("to the {first} {rest}"))
         }
-        "front" | "top" | "bottom" | "back" | "side" => Phrase::Being(format!("at the {first} {}", if rest.is_empty() { "of" } else { rest })),
+        "front" | "top" | "bottom" | "back" | "side" => {
+            Phrase::Being(format!("at the {first} {}", if rest.is_empty() { "of" } else { rest }))
+        }
         "have" | "has" | "had" | "having" => Phrase::Doing(format!("have {rest}").trim_end().to_owned()),
         _ if BASE_VERBS.contains(&first) => Phrase::Doing(predicate.to_owned()),
         _ if PREPOSITIONS.contains(&first) || PARTICIPLES.contains(&first) || ends("ing") || ends("ed") => {
@@ -211,7 +353,10 @@ fn number(label: &str) -> Number {
         Number::Mass
     } else if PLURAL.contains(&last) {
         Number::Many
-    } else if SINGULAR.contains(&last) || !last.ends_with('s') || ["ss", "us", "is"].iter().any(|end| last.ends_with(end)) {
+    } else if SINGULAR.contains(&last)
+        || !last.ends_with('s')
+        || ["ss", "us", "is"].iter().any(|end| last.ends_with(end))
+    {
         Number::One
     } else {
         Number::Many
@@ -255,6 +400,9 @@ mod tests {
         assert_eq!(plain("US flag"), "US flag");
         assert_eq!(["apple", "unicorn", "hour", "utensil", "umbrella"].map(article), ["an", "a", "an", "a", "an"]);
         assert_eq!([0, 11, 12, 20, 21, 110].map(ordinal), ["first", "twelfth", "13th", "21st", "22nd", "111th"]);
-        assert_eq!(["wears", "carries", "watches", "goes", "passes", "cover", "has"].map(base_form), ["wear", "carry", "watch", "go", "pass", "cover", "has"]);
+        assert_eq!(
+            ["wears", "carries", "watches", "goes", "passes", "cover", "has"].map(base_form),
+            ["wear", "carry", "watch", "go", "pass", "cover", "has"]
+        );
     }
 }

@@ -59,7 +59,8 @@ pub(super) fn score(sheet: &Sheet) -> MetricScore {
     }
     for kind in QuestionKind::ALL {
         for (prefix, values) in [("", &masked), ("raw_", &holds)] {
-            let of_kind = rows.iter().zip(values).filter(|(row, _)| row.question.kind == kind && row.probability.is_some());
+            let of_kind =
+                rows.iter().zip(values).filter(|(row, _)| row.question.kind == kind && row.probability.is_some());
             if let Some(mean) = mean(of_kind.map(|(_, &holds)| f64::from(u8::from(holds)))) {
                 metric.parts.insert(format!("{prefix}{}", kind.as_str()), mean);
             }

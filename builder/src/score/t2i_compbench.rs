@@ -64,7 +64,8 @@ pub(super) fn three_in_one(sheet: &Sheet, attribute: &MetricScore, spatial: &Met
 }
 
 fn spatial_rows<'s>(sheet: &'s Sheet) -> impl Iterator<Item = &'s super::Row<'s>> {
-    sheet.rows.iter().filter(|row| {
-        row.question.kind == QuestionKind::Relation && row.question.category == Category::RelationSpatial
-    })
+    sheet
+        .rows
+        .iter()
+        .filter(|row| row.question.kind == QuestionKind::Relation && row.question.category == Category::RelationSpatial)
 }

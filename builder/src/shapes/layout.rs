@@ -232,8 +232,7 @@ impl Scene {
                 objects[subject].shape = others.choose(rng).map_or(shape, |other| **other);
             }
             _ => {
-                objects[subject].size =
-                    if objects[subject].size == Size::Small { Size::Large } else { Size::Small };
+                objects[subject].size = if objects[subject].size == Size::Small { Size::Large } else { Size::Small };
             }
         }
         scene

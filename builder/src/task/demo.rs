@@ -522,8 +522,8 @@ fn synthetic_graphs(plan: &DemoPlan) -> Result<Vec<Value>> {
         if train.len() == plan.train_graphs && compared == plan.evaluation_graphs && selected == plan.selection_graphs {
             break;
         }
-        let record =
-            shapes::generate_compositional(plan.seed as u64, index).to_laion_sg(&format!("shapes-{}-{index:05}", plan.seed));
+        let record = shapes::generate_compositional(plan.seed as u64, index)
+            .to_laion_sg(&format!("shapes-{}-{index:05}", plan.seed));
         let graph = SceneGraph::from_laion_sg(&record)
             .map_err(|error| Error::Thread(format!("the world of shapes made a graph that is none: {error}")))?;
         match graph.split() {

@@ -145,7 +145,11 @@ impl Rows {
 }
 
 /// The rows of those that were answered about, and why the others were not.
-async fn score_chunk(context: &TaskContext, answerer: &Arc<dyn Answerer>, chunk: Vec<Unscored>) -> Result<(Rows, Vec<Error>)> {
+async fn score_chunk(
+    context: &TaskContext,
+    answerer: &Arc<dyn Answerer>,
+    chunk: Vec<Unscored>,
+) -> Result<(Rows, Vec<Error>)> {
     let mut ids: Vec<Uuid> = chunk.iter().map(|one| one.graph_id).collect();
     ids.dedup(); // they come ordered by graph
     let graphs = graph::scene_graphs(&mut *context.pool.acquire().await?, &ids).await?;
@@ -163,8 +167,7 @@ async fn score_chunk(context: &TaskContext, answerer: &Arc<dyn Answerer>, chunk:
             files.par_iter().map(|file| sampling::decode_image(file)).collect::<Result<Vec<_>>>()?;
         let mut inquiries = Vec::with_capacity(chunk.len());
         for (one, image) in chunk.iter().zip(&images) {
-            let (graph, questions) =
-                asked.get(&one.graph_id).ok_or_else(|| Error::not_found("graph", one.graph_id))?;
+            let (graph, questions) = asked.get(&one.graph_id).ok_or_else(|| Error::not_found("graph", one.graph_id))?;
             inquiries.push(Inquiry { image, questions: &[], graph: Some((graph, questions)) });
         }
         let mut rows = Rows::default();

@@ -91,20 +91,14 @@ pub async fn create_in(connection: &mut PgConnection, spec: &JobSpec, request: &
 async fn store_faults(connection: &mut PgConnection, spec: &JobSpec) -> Result<Vec<Fault>> {
     let mut faults = Vec::new();
     match pairing::find(connection, spec.pairing_id).await? {
-        None => faults.push(Fault::new(
-            "/pairing_id",
-            format!("there is no pairing {}", spec.pairing_id),
-        )),
+        None => faults.push(Fault::new("/pairing_id", format!("there is no pairing {}", spec.pairing_id))),
         Some(pairing) if pairing.num_pairs == 0 => {
             faults.push(Fault::new("/pairing_id", "this pairing holds no pairs"));
         }
         Some(_) => {}
     }
     if spec.warmup_steps > spec.max_steps {
-        faults.push(Fault::new(
-            "/warmup_steps",
-            "is not more than max_steps",
-        ));
+        faults.push(Fault::new("/warmup_steps", "is not more than max_steps"));
     }
     Ok(faults)
 }
@@ -129,10 +123,7 @@ pub async fn request(context: &TaskContext, id: Uuid, action: JobAction) -> Resu
     let mut transaction = context.pool.begin().await?;
     let job = find(&mut transaction, id).await?;
     if !matches!(job.state, JobState::Preparing | JobState::Running) {
-        return Err(Error::conflict(
-            "job_not_running",
-            format!("the job is {}", job.state),
-        ));
+        return Err(Error::conflict("job_not_running", format!("the job is {}", job.state)));
     }
     match action {
         JobAction::Save => job::request_save(&mut transaction, id).await?,
@@ -154,9 +145,7 @@ async fn ask(context: &TaskContext, id: Uuid, wanted: JobChange) -> Result<Job> 
 }
 
 async fn find(connection: &mut PgConnection, id: Uuid) -> Result<Job> {
-    job::find(connection, id)
-        .await?
-        .ok_or_else(|| Error::not_found("job", id))
+    job::find(connection, id).await?.ok_or_else(|| Error::not_found("job", id))
 }
 
 /// Applies `change` to the job's state and writes the event.
@@ -206,11 +195,8 @@ pub async fn run(context: &TaskContext, id: Uuid) -> Result<()> {
     }
     // No lease: the queue hands a job to one worker at a time, and takes it from a dead one at once.
     job::claim(&mut connection, id, &worker_name(), std::time::Duration::ZERO).await?;
-    let spec: JobSpec =
-        serde_json::from_value(job.spec.clone()).map_err(|source| Error::Json {
-            context: format!("the spec of job {id}"),
-            source,
-        })?;
+    let spec: JobSpec = serde_json::from_value(job.spec.clone())
+        .map_err(|source| Error::Json { context: format!("the spec of job {id}"), source })?;
     drop(connection);
     let control = Control::watch(context, id);
     let result = Runner::new(context, id, spec, &control).run().await;

@@ -17,21 +17,23 @@ fn graph() -> impl Strategy<Value = SceneGraph> {
     let object = (words(), prop::collection::vec(words(), 0..4), any::<Option<u64>>());
     let objects = prop::collection::vec(object, 1..8);
     let relations = prop::collection::vec((any::<prop::sample::Index>(), words(), any::<prop::sample::Index>()), 0..10);
-    (objects, relations, any::<u64>(), "\\PC{1,12}", "\\PC{0,40}").prop_map(|(objects, relations, first_id, img_id, caption)| {
-        let count = objects.len();
-        let objects = objects.into_iter().enumerate().map(|(i, (label, attributes, global_item_id))| Object {
-            item_id: first_id.wrapping_add(i as u64),
-            label,
-            attributes,
-            global_item_id,
-            extra: Map::from_iter([("box".to_owned(), json!([i, 0.5]))]),
-        });
-        let relations = relations.into_iter().map(|(subject, predicate, object)| {
-            (subject.index(count), Relation { predicate, triple_id: None, extra: Map::new() }, object.index(count))
-        });
-        let relations = relations.filter(|(subject, _, object)| subject != object).collect();
-        SceneGraph::new(format!("x{img_id}"), "x.jpg", caption, objects.collect(), relations).unwrap()
-    })
+    (objects, relations, any::<u64>(), "\\PC{1,12}", "\\PC{0,40}").prop_map(
+        |(objects, relations, first_id, img_id, caption)| {
+            let count = objects.len();
+            let objects = objects.into_iter().enumerate().map(|(i, (label, attributes, global_item_id))| Object {
+                item_id: first_id.wrapping_add(i as u64),
+                label,
+                attributes,
+                global_item_id,
+                extra: Map::from_iter([("box".to_owned(), json!([i, 0.5]))]),
+            });
+            let relations = relations.into_iter().map(|(subject, predicate, object)| {
+                (subject.index(count), Relation { predicate, triple_id: None, extra: Map::new() }, object.index(count))
+            });
+            let relations = relations.filter(|(subject, _, object)| subject != object).collect();
+            SceneGraph::new(format!("x{img_id}"), "x.jpg", caption, objects.collect(), relations).unwrap()
+        },
+    )
 }
 
 proptest! {

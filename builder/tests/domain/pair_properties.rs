@@ -37,12 +37,14 @@ fn policy() -> impl Strategy<Value = Policy> {
         Just(Select::BestRest),
         (any::<u64>(), 1..4_usize).prop_map(|(seed, pairs_per_graph)| Select::Random { seed, pairs_per_graph }),
     ];
-    (0.1..2.0_f64, 0.1..2.0_f64, prop_oneof![Just(0.0), 0.0..0.6], any::<bool>(), select).prop_map(|(dpg, spatial, margin, skip, select)| Policy {
-        weights: BTreeMap::from([("dpg".to_owned(), dpg), ("spatial".to_owned(), spatial)]),
-        margin,
-        tie: if skip { TieRule::Skip } else { TieRule::First },
-        select,
-    })
+    (0.1..2.0_f64, 0.1..2.0_f64, prop_oneof![Just(0.0), 0.0..0.6], any::<bool>(), select).prop_map(
+        |(dpg, spatial, margin, skip, select)| Policy {
+            weights: BTreeMap::from([("dpg".to_owned(), dpg), ("spatial".to_owned(), spatial)]),
+            margin,
+            tie: if skip { TieRule::Skip } else { TieRule::First },
+            select,
+        },
+    )
 }
 
 fn ends(pairs: &[Pair]) -> Vec<(Uuid, Uuid, Uuid)> {
@@ -109,13 +111,20 @@ fn the_papers_set_is_paired_in_a_blink() {
             candidates: (0..4_u128)
                 .map(|i| {
                     let score = |m: usize| ((graph * 7 + i * 13 + m as u128 * 5) % 97) as f64 / 96.0;
-                    (Uuid::from_u128(graph * 4 + i), metrics.iter().enumerate().map(|(m, name)| ((*name).to_owned(), score(m))).collect())
+                    (
+                        Uuid::from_u128(graph * 4 + i),
+                        metrics.iter().enumerate().map(|(m, name)| ((*name).to_owned(), score(m))).collect(),
+                    )
                 })
                 .collect(),
         })
         .collect();
     for select in [Select::BestWorst, Select::AllAboveMargin, Select::Random { seed: 0, pairs_per_graph: 2 }] {
-        let policy = Policy { weights: metrics.iter().map(|name| ((*name).to_owned(), 1.0)).collect(), select, ..Policy::default() };
+        let policy = Policy {
+            weights: metrics.iter().map(|name| ((*name).to_owned(), 1.0)).collect(),
+            select,
+            ..Policy::default()
+        };
         let fastest = (0..5)
             .map(|_| {
                 let started = Instant::now();

@@ -21,13 +21,17 @@ struct Damage {
     noise: f32,
 }
 
-const DAMAGES: [Damage; 3] = [Damage { blur: 0.0, noise: 0.0 }, Damage { blur: 0.7, noise: 6.0 }, Damage { blur: 1.0, noise: 10.0 }];
+const DAMAGES: [Damage; 3] =
+    [Damage { blur: 0.0, noise: 0.0 }, Damage { blur: 0.7, noise: 6.0 }, Damage { blur: 1.0, noise: 10.0 }];
 
 fn damaged(image: &RgbImage, damage: Damage, rng: &mut ChaCha8Rng) -> RgbImage {
     let mut image = if damage.blur > 0.0 { image::imageops::blur(image, damage.blur) } else { image.clone() };
     if damage.noise > 0.0 {
         let noise = Normal::new(0.0, damage.noise).unwrap();
-        image.pixels_mut().flat_map(|pixel| &mut pixel.0).for_each(|value| *value = (f32::from(*value) + rng.sample(noise)).round() as u8);
+        image
+            .pixels_mut()
+            .flat_map(|pixel| &mut pixel.0)
+            .for_each(|value| *value = (f32::from(*value) + rng.sample(noise)).round() as u8);
     }
     image
 }
@@ -64,17 +68,26 @@ fn falsified(scene: &Scene, rng: &mut ChaCha8Rng) -> Option<(Scene, Target)> {
     let item = rng.random_range(0..objects.len());
     match rng.random_range(0..4) {
         0 => {
-            let absent: Vec<Shape> = Shape::ALL.iter().copied().filter(|shape| objects.iter().all(|object| object.shape != *shape)).collect();
+            let absent: Vec<Shape> = Shape::ALL
+                .iter()
+                .copied()
+                .filter(|shape| objects.iter().all(|object| object.shape != *shape))
+                .collect();
             objects[item].shape = *absent.choose(rng)?;
             Some((scene, Target::Entity { object: item }))
         }
         1 => {
-            let absent: Vec<Color> = Color::ALL.iter().copied().filter(|color| objects.iter().all(|object| object.color != *color)).collect();
+            let absent: Vec<Color> = Color::ALL
+                .iter()
+                .copied()
+                .filter(|color| objects.iter().all(|object| object.color != *color))
+                .collect();
             objects[item].color = *absent.choose(rng)?;
             Some((scene, Target::Attribute { object: item, attribute: 1 }))
         }
         2 => {
-            let (shape, other) = (objects[item].shape, if objects[item].size == Size::Small { Size::Large } else { Size::Small });
+            let (shape, other) =
+                (objects[item].shape, if objects[item].size == Size::Small { Size::Large } else { Size::Small });
             let alone = objects.iter().filter(|object| object.shape == shape).count() == 1;
             objects[item].size = other;
             alone.then_some((scene, Target::Attribute { object: item, attribute: 0 }))
@@ -82,7 +95,8 @@ fn falsified(scene: &Scene, rng: &mut ChaCha8Rng) -> Option<(Scene, Target)> {
         _ => {
             let relation = rng.random_range(0..scene.relations.len().max(1));
             let told = scene.relations.get_mut(relation)?;
-            let others: Vec<SpatialRelation> = SpatialRelation::ALL.iter().copied().filter(|other| *other != told.1).collect();
+            let others: Vec<SpatialRelation> =
+                SpatialRelation::ALL.iter().copied().filter(|other| *other != told.1).collect();
             told.1 = *others.choose(rng)?;
             let alone = |i: usize| objects.iter().filter(|object| object.shape == objects[i].shape).count() == 1;
             (alone(told.0) && alone(told.2)).then_some((scene, Target::Relation { relation }))

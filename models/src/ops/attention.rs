@@ -115,7 +115,15 @@ impl Attention {
     }
 
     /// Probabilities `[rows, reach]` of the block of queries `start..end`; views are one head's.
-    fn block(self, s: &Sizes, (start, end): (usize, usize), q: &[f32], k: View, p: &mut [f32], threads: usize) -> Result<()> {
+    fn block(
+        self,
+        s: &Sizes,
+        (start, end): (usize, usize),
+        q: &[f32],
+        k: View,
+        p: &mut [f32],
+        threads: usize,
+    ) -> Result<()> {
         let reach = self.reach(s, end);
         let q = View::rows(&q[start * s.width..], s.width);
         let target = Target { data: p, stride: reach };

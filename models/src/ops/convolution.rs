@@ -213,14 +213,7 @@ fn to_columns_of<const WIDTH: usize, const STRIDE: usize>(
 }
 
 /// The reverse of [`to_columns`]: adds every column's entries to the pixels that it saw.
-fn add_columns(
-    g: &Geometry,
-    x: &mut [f32],
-    rows: Range<usize>,
-    columns: &[f32],
-    stride: usize,
-    column: usize,
-) {
+fn add_columns(g: &Geometry, x: &mut [f32], rows: Range<usize>, columns: &[f32], stride: usize, column: usize) {
     for (c, image) in x.chunks_exact_mut(g.area()).enumerate() {
         for ky in 0..g.kernel_height {
             for kx in 0..g.kernel_width {
@@ -309,10 +302,8 @@ fn backward_input(g: &Geometry, weight: &[f32], dy: &[f32]) -> Result<Vec<f32>> 
         return Ok(dx);
     }
     let p = g.padding;
-    let reaches = p.left < g.kernel_width
-        && p.right < g.kernel_width
-        && p.top < g.kernel_height
-        && p.bottom < g.kernel_height;
+    let reaches =
+        p.left < g.kernel_width && p.right < g.kernel_width && p.top < g.kernel_height && p.bottom < g.kernel_height;
     if g.stride == 1 && reaches {
         let (down, across) = (g.kernel_height - 1, g.kernel_width - 1);
         let turned = Geometry {

@@ -7,11 +7,8 @@ use super::{Activation, Padding};
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
     let Padding { left, right, top, bottom } = padding;
     let even = left == right && left == top && left == bottom;
-    let (x, inside) = if even {
-        (x.clone(), left)
-    } else {
-        (x.pad_with_zeros(2, top, bottom)?.pad_with_zeros(3, left, right)?, 0)
-    };
+    let (x, inside) =
+        if even { (x.clone(), left) } else { (x.pad_with_zeros(2, top, bottom)?.pad_with_zeros(3, left, right)?, 0) };
     let y = x.conv2d(weight, inside, stride, 1, 1)?;
     match bias {
         Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?),
@@ -68,10 +65,7 @@ pub fn group_norm(
 }
 
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
-    normalized(&wide(x)?, eps)?
-        .broadcast_mul(&wide(weight)?)?
-        .broadcast_add(&wide(bias)?)?
-        .to_dtype(x.dtype())
+    normalized(&wide(x)?, eps)?.broadcast_mul(&wide(weight)?)?.broadcast_add(&wide(bias)?)?.to_dtype(x.dtype())
 }
 
 /// Over the last dimension. The maximum only keeps exp in range: no gradient need flow through it.
@@ -87,9 +81,8 @@ const QUERY_ROWS: usize = 1024;
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, scale: f64, causal: bool) -> Result<Tensor> {
     let (images, queries, width) = q.dims3()?;
     let keys = k.dim(1)?;
-    let split = |x: &Tensor, length: usize| {
-        x.reshape((images, length, heads, width / heads))?.transpose(1, 2)?.contiguous()
-    };
+    let split =
+        |x: &Tensor, length: usize| x.reshape((images, length, heads, width / heads))?.transpose(1, 2)?.contiguous();
     let (q, k, v) = (split(q, queries)?, split(k, keys)?, split(v, keys)?);
     let turned = k.transpose(2, 3)?.contiguous()?;
     let mut parts = Vec::new();

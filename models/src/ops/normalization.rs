@@ -213,15 +213,7 @@ fn rows_forward(x: &[f32], y: &mut [f32], weight: &[f32], bias: &[f32], eps: f64
 
 /// Adds to `dw` and `db` what these rows give.
 #[multiversion(targets = "simd")]
-fn rows_backward(
-    x: &[f32],
-    dy: &[f32],
-    dx: &mut [f32],
-    weight: &[f32],
-    eps: f64,
-    dw: &mut [f32],
-    db: &mut [f32],
-) {
+fn rows_backward(x: &[f32], dy: &[f32], dx: &mut [f32], weight: &[f32], eps: f64, dw: &mut [f32], db: &mut [f32]) {
     let width = weight.len();
     let count = width as f64;
     for ((x, dy), dx) in x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(dx.chunks_exact_mut(width)) {
@@ -231,9 +223,7 @@ fn rows_backward(
         }
         let alone = (sum(dx, |d| d) / count) as f32;
         let with_x = (sum2(dx, x, |d, x| d * ((x - mean) * scale)) / count) as f32;
-        for ((((dx, x), dy), dw), db) in
-            dx.iter_mut().zip(x).zip(dy).zip(dw.iter_mut()).zip(db.iter_mut())
-        {
+        for ((((dx, x), dy), dw), db) in dx.iter_mut().zip(x).zip(dy).zip(dw.iter_mut()).zip(db.iter_mut()) {
             let normal = (x - mean) * scale;
             *dx = scale * (*dx - alone - normal * with_x);
             *dw += dy * normal;
@@ -288,8 +278,7 @@ impl CustomOp3 for LayerNorm {
         let mut sums = vec![0_f32; pieces * 2 * width];
         with_slices(x, dy, |x, dy| {
             with_slice(w, |weight| {
-                let mut parts: Vec<_> =
-                    dx.chunks_mut(ROWS * width).zip(sums.chunks_mut(2 * width)).collect();
+                let mut parts: Vec<_> = dx.chunks_mut(ROWS * width).zip(sums.chunks_mut(2 * width)).collect();
                 for_chunks(&mut parts, 1, |i, part, _| {
                     for (dx, sums) in part {
                         let start = i * ROWS * width;

@@ -27,11 +27,7 @@ pub fn with_slice<R>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> Result<R>) ->
 }
 
 /// As [`with_slice`], for two tensors.
-pub fn with_slices<R>(
-    a: &Tensor,
-    b: &Tensor,
-    work: impl FnOnce(&[f32], &[f32]) -> Result<R>,
-) -> Result<R> {
+pub fn with_slices<R>(a: &Tensor, b: &Tensor, work: impl FnOnce(&[f32], &[f32]) -> Result<R>) -> Result<R> {
     with_slice(a, |a| with_slice(b, |b| work(a, b)))
 }
 

@@ -129,7 +129,12 @@ impl MidBlock {
         })
     }
 
-    pub(super) fn forward(&self, x: &Tensor, time_embedding: &Tensor, encoder_hidden_states: &Tensor) -> Result<Tensor> {
+    pub(super) fn forward(
+        &self,
+        x: &Tensor,
+        time_embedding: &Tensor,
+        encoder_hidden_states: &Tensor,
+    ) -> Result<Tensor> {
         let x = self.first.forward(x, Some(time_embedding))?;
         match &self.rest {
             None => Ok(x),

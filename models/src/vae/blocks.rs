@@ -170,10 +170,7 @@ impl MidBlock {
         };
         Ok(Self {
             first: ResnetBlock2D::load(&vb.pp("resnets.0"), resnet_config(config, channels, channels))?,
-            attention: config
-                .mid_block_add_attention
-                .then(|| attention(vb.pp("attentions.0")))
-                .transpose()?,
+            attention: config.mid_block_add_attention.then(|| attention(vb.pp("attentions.0"))).transpose()?,
             second: ResnetBlock2D::load(&vb.pp("resnets.1"), resnet_config(config, channels, channels))?,
         })
     }

@@ -151,10 +151,7 @@ pub fn accepted<T>(location: String, body: T) -> Accepted<T> {
 }
 
 /// Turns a request into what the task wants.
-pub async fn to_task(
-    context: &TaskContext,
-    request: CreateGenerationRequest,
-) -> builder::Result<GenerationRequest> {
+pub async fn to_task(context: &TaskContext, request: CreateGenerationRequest) -> builder::Result<GenerationRequest> {
     let (graph_ids, selection) = match request.graph_ids {
         Some(ids) => {
             let selection = json!({ "graph_ids": ids.len() });

@@ -18,7 +18,9 @@ const WEIGHTS_ENDING: &str = ".safetensors";
 
 /// Compare a finished job's model with its reference on held-out graphs, with the same noises
 #[derive(Debug, Args)]
-#[command(after_help = "Example:  diptych evaluate --job 01890a5d-ac96-774b-bcce-b302099a8057 --num-graphs 400 --seed 1")]
+#[command(
+    after_help = "Example:  diptych evaluate --job 01890a5d-ac96-774b-bcce-b302099a8057 --num-graphs 400 --seed 1"
+)]
 pub(crate) struct Evaluate {
     /// The finished job
     #[arg(long, value_name = "ID")]
@@ -46,7 +48,12 @@ impl Evaluate {
             session.start_worker(1);
             wait::until(&context, async || {
                 let row = load(&context, id).await?;
-                Ok(Look { what: "evaluating".to_owned(), done: row.done, total: row.total, end: row.state.is_final().then_some(row) })
+                Ok(Look {
+                    what: "evaluating".to_owned(),
+                    done: row.done,
+                    total: row.total,
+                    end: row.state.is_final().then_some(row),
+                })
             })
             .await
         })?;
@@ -78,7 +85,8 @@ impl Evaluate {
         let spec: JobSpec = serde_json::from_value(job.spec)?;
         let artifacts = checkpoint::artifacts(&mut connection, self.job).await?;
         let weights = artifacts.into_iter().find(|artifact| artifact.name.ends_with(WEIGHTS_ENDING));
-        let weights = weights.ok_or_else(|| Usage(format!("job {} is {} and has left no weights", self.job, job.state)))?;
+        let weights =
+            weights.ok_or_else(|| Usage(format!("job {} is {} and has left no weights", self.job, job.state)))?;
         // The reference, and how it sampled: those of the pairing's candidates.
         let first = pairing::list_pairs(&mut connection, spec.pairing_id, 1, None).await?.items.pop();
         let first = first.ok_or_else(|| Usage("the job's pairing holds no pairs".to_owned()))?;

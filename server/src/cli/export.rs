@@ -67,7 +67,8 @@ async fn export_pairing(context: &TaskContext, id: Uuid, folder: &Path) -> anyho
     let frozen = frozen.ok_or_else(|| builder::Error::not_found("pairing", id))?;
     let images = folder.join("images");
     fs_err::create_dir_all(&images)?;
-    let about = json!({ "name": frozen.name, "hash": frozen.hash, "policy": frozen.policy, "num_pairs": frozen.num_pairs });
+    let about =
+        json!({ "name": frozen.name, "hash": frozen.hash, "policy": frozen.policy, "num_pairs": frozen.num_pairs });
     fs_err::write(folder.join("policy.json"), format!("{about:#}\n"))?;
     let mut lines = BufWriter::new(fs_err::File::create(folder.join("pairs.jsonl"))?);
     let mut written: HashSet<String> = HashSet::new();

@@ -64,7 +64,12 @@ impl Generate {
             session.start_worker(1);
             wait::until(&context, async || {
                 let row = load(&context, id).await?;
-                Ok(Look { what: "generating".to_owned(), done: row.done, total: row.total, end: row.state.is_final().then_some(row) })
+                Ok(Look {
+                    what: "generating".to_owned(),
+                    done: row.done,
+                    total: row.total,
+                    end: row.state.is_final().then_some(row),
+                })
             })
             .await
         })?;

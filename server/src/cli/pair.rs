@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use builder::policy::Policy;
-use builder::store::state::Split;
 use builder::store::score_card::Scope;
+use builder::store::state::Split;
 use builder::task::freeze;
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -61,7 +61,10 @@ impl Pair {
                 return output::json(&PairingResponse::from(pairing));
             }
             let what = if new { "frozen" } else { "was frozen before" };
-            Ok(output::line(&format!("pairing {} {what}: {} pairs, hash {}", pairing.id, pairing.num_pairs, pairing.hash))?)
+            Ok(output::line(&format!(
+                "pairing {} {what}: {} pairs, hash {}",
+                pairing.id, pairing.num_pairs, pairing.hash
+            ))?)
         })
     }
 

@@ -124,7 +124,9 @@ impl Patch {
                 let here = map.coverage[(top + y) * map.width + left + x];
                 let near = || {
                     let rows = y.saturating_sub(1)..=(y + 1).min(height - 1);
-                    rows.into_iter().any(|y| inside[y * width + x.saturating_sub(1)..=y * width + (x + 1).min(width - 1)].contains(&true))
+                    rows.into_iter().any(|y| {
+                        inside[y * width + x.saturating_sub(1)..=y * width + (x + 1).min(width - 1)].contains(&true)
+                    })
                 };
                 if inside[y * width + x] || (NOISE..0.5).contains(&here) && near() {
                     coverage[y * width + x] = here;

@@ -105,7 +105,9 @@ impl CoverageMap {
     }
 
     fn centroid(&self, pixels: &[usize]) -> [f32; 2] {
-        let sum = pixels.iter().fold([0.0, 0.0], |[x, y], place| [x + (place % self.width) as f32, y + (place / self.width) as f32]);
+        let sum = pixels
+            .iter()
+            .fold([0.0, 0.0], |[x, y], place| [x + (place % self.width) as f32, y + (place / self.width) as f32]);
         sum.map(|sum| sum / pixels.len().max(1) as f32)
     }
 
