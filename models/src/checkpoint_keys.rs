@@ -78,7 +78,8 @@ pub fn adapters_from_any(tensors: TensorMap, header: &Header, base: &TensorMap) 
 /// The present name of a tensor that older versions of diffusers saved under another: the attention of the VAE, as in
 /// every published folder of SD1.5.
 pub fn current_name(name: &str) -> String {
-    const RENAMED: [(&str, &str); 4] = [("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0")];
+    const RENAMED: [(&str, &str); 4] =
+        [("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0")];
     for (old, new) in RENAMED {
         for kind in ["weight", "bias"] {
             if let Some(block) = name.strip_suffix(&format!(".mid_block.attentions.0.{old}.{kind}")) {

@@ -16,7 +16,12 @@ pub(crate) fn refuse<T>(file: &str, key: &str, message: impl Into<String>) -> Re
 ///
 /// `fixed` may be there with one value only (or null), `free` with any: they change nothing here. Keys that begin with
 /// an underscore are notes of the library that wrote the file. Anything else is refused, for it may change the numbers.
-pub(crate) fn check_other(file: &str, other: &Map<String, Value>, fixed: &[(&str, Value)], free: &[&str]) -> Result<()> {
+pub(crate) fn check_other(
+    file: &str,
+    other: &Map<String, Value>,
+    fixed: &[(&str, Value)],
+    free: &[&str],
+) -> Result<()> {
     for (key, value) in other {
         if key.starts_with('_') || free.contains(&key.as_str()) {
             continue;

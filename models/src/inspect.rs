@@ -86,8 +86,7 @@ pub fn folder(path: &Path) -> Result<Report> {
         expected.extend(["tokenizer_2", "text_encoder_2"]);
     }
     expected.extend(NETWORKS.into_iter().filter(|name| listed(name)));
-    let mut missing: Vec<String> =
-        expected.into_iter().filter(|name| !there(name)).map(str::to_owned).collect();
+    let mut missing: Vec<String> = expected.into_iter().filter(|name| !there(name)).map(str::to_owned).collect();
     let class = index.as_ref().and_then(|index| index.get("_class_name")).and_then(Value::as_str);
     let pipeline = if let Some(class) = class {
         class.to_owned()

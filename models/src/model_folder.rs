@@ -222,7 +222,8 @@ impl ModelFolder {
     /// As [`Self::unet`]; a first encoder with a projection, or a second without.
     pub fn text_stack(&self, dtype: DType, device: &Device) -> Result<(TextStack, Vec<(&'static str, TensorMap)>)> {
         let name = Which::First.encoder();
-        let (first, weights) = self.load(name, &self.text_config(Which::First)?, (dtype, device), ClipTextModel::load)?;
+        let (first, weights) =
+            self.load(name, &self.text_config(Which::First)?, (dtype, device), ClipTextModel::load)?;
         let mut all = vec![(name, weights)];
         let name = Which::Second.encoder();
         if !self.has(name) {

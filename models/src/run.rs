@@ -136,7 +136,11 @@ impl Timing {
         times.sort_unstable();
         let middle = |index: usize| times.get(index).copied().unwrap_or_default().as_secs_f64();
         let half = times.len() / 2;
-        let median = if times.len().is_multiple_of(2) { f64::midpoint(middle(half.saturating_sub(1)), middle(half)) } else { middle(half) };
+        let median = if times.len().is_multiple_of(2) {
+            f64::midpoint(middle(half.saturating_sub(1)), middle(half))
+        } else {
+            middle(half)
+        };
         Self { median_seconds: median, min_seconds: middle(0), repeats: times.len() }
     }
 }

@@ -53,9 +53,8 @@ impl SingleFile {
             return Err(file.fault("*", message));
         }
         let known = [UNET, VAE, CLIP_OF_SD15, FIRST_CLIP_OF_SDXL, SECOND_CLIP_OF_SDXL];
-        let stranger = file.entries.keys().find(|name| {
-            !known.iter().chain(&LEFT_BEHIND).any(|prefix| name.starts_with(prefix))
-        });
+        let stranger =
+            file.entries.keys().find(|name| !known.iter().chain(&LEFT_BEHIND).any(|prefix| name.starts_with(prefix)));
         match stranger {
             None => Ok(file),
             Some(name) => Err(file.fault(name, "belongs to no part of a checkpoint that is known".to_owned())),
@@ -248,7 +247,8 @@ impl SingleFile {
             let Some((stored, form)) = rename(ours) else { continue };
             let stored = format!("{prefix}{stored}");
             let Some(entry) = self.entries.get(&stored) else { continue };
-            let form = if form == Form::Whole && shape.len() == 2 && entry.shape.len() == 4 { Form::Squeezed } else { form };
+            let form =
+                if form == Form::Whole && shape.len() == 2 && entry.shape.len() == 4 { Form::Squeezed } else { form };
             taken.insert(stored.clone());
             places.insert(ours.clone(), Place { file: 0, stored, form });
         }

@@ -177,9 +177,7 @@ fn an_index_must_stay_in_its_folder_and_tell_the_truth() {
 /// Inputs: missing, misshaped, of the wrong type, not finite.
 #[test]
 fn inputs_are_checked_by_name() {
-    let read = |name: &str| {
-        models::weights::read_file(&golden(name), DType::F32, &Device::Cpu).unwrap()
-    };
+    let read = |name: &str| models::weights::read_file(&golden(name), DType::F32, &Device::Cpu).unwrap();
     let settings = Settings { dtype: DType::F32, device: Device::Cpu, repeats: 0 };
     let tensors = read("sdxl/unet.in.safetensors");
     let error = |change: &dyn Fn(&mut models::weights::TensorMap)| {

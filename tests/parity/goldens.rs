@@ -188,8 +188,11 @@ fn half_precision_stays_near() {
     for name in ["sdxl", "sd15"] {
         let folder = golden(name);
         let index: Index = read_json(&folder.join("cases.json")).unwrap();
-        for case in index.cases.iter().filter(|case| ["unet", "vae_decode", "text_encoder"].contains(&case.name.as_str())) {
-            let case = Case { gradients: false, graph: None, name: case.name.clone(), network: case.network.clone(), ..*case };
+        for case in
+            index.cases.iter().filter(|case| ["unet", "vae_decode", "text_encoder"].contains(&case.name.as_str()))
+        {
+            let case =
+                Case { gradients: false, graph: None, name: case.name.clone(), network: case.network.clone(), ..*case };
             let (got, expected) = run_case(&folder, &root(&index.model), &case, DType::BF16);
             for (tensor, got) in &got {
                 assert_close(&format!("{name}/{}/{tensor} in bf16", case.name), got, &expected[tensor], HALF);

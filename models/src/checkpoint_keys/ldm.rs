@@ -74,7 +74,8 @@ impl Blocks {
         let (side, number, kind, index) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let (number, index): (usize, usize) = (number.parse().ok()?, index.parse().ok()?);
         let rest = parts.next().map(|rest| format!(".{rest}")).unwrap_or_default();
-        let (blocks, column) = if side == "down_blocks" { (&self.down, "input_blocks") } else { (&self.up, "output_blocks") };
+        let (blocks, column) =
+            if side == "down_blocks" { (&self.down, "input_blocks") } else { (&self.up, "output_blocks") };
         let block = blocks.get(number)?;
         Some(match kind {
             "resnets" => format!("{column}.{}.0{}", block.start + index, of_resnet(&rest)),
@@ -193,9 +194,7 @@ pub fn open_clip_name(name: &str) -> Option<(String, Form)> {
             return Some((format!("{block}.attn.in_proj_{}", kind.strip_prefix('.')?), Form::Third(third)));
         }
     }
-    PARTS
-        .iter()
-        .find_map(|(ours, original)| Some((format!("{block}.{original}{}", after(rest, ours)?), Form::Whole)))
+    PARTS.iter().find_map(|(ours, original)| Some((format!("{block}.{original}{}", after(rest, ours)?), Form::Whole)))
 }
 
 #[cfg(test)]

@@ -22,8 +22,10 @@ impl Inputs {
     pub fn read(path: &Path) -> Result<Self> {
         let mut file = SafetensorsFile::open(path)?;
         let names: Vec<String> = file.entries().keys().cloned().collect();
-        let tensors =
-            names.into_iter().map(|name| Ok((name.clone(), file.read(&name, None, &Device::Cpu)?))).collect::<Result<_>>()?;
+        let tensors = names
+            .into_iter()
+            .map(|name| Ok((name.clone(), file.read(&name, None, &Device::Cpu)?)))
+            .collect::<Result<_>>()?;
         Ok(Self { origin: path.to_owned(), tensors })
     }
 
@@ -79,7 +81,11 @@ impl Checked<'_> {
                 Size::Exactly(number, _) => size == number,
                 Size::Any(_) => size > 0,
             });
-        if fits { Ok(tensor) } else { self.fault(name, format!("has shape {:?}, expected {}", tensor.dims(), expected())) }
+        if fits {
+            Ok(tensor)
+        } else {
+            self.fault(name, format!("has shape {:?}, expected {}", tensor.dims(), expected()))
+        }
     }
 
     /// Real numbers, in the precision of the network.

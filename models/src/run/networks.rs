@@ -117,7 +117,8 @@ pub(super) fn vae_encode(folder: &ModelFolder, inputs: &Checked) -> Result<Prepa
     let (_, _, height, width) = sample.dims4()?;
     let least = config.downscale();
     if height < least || width < least {
-        return inputs.fault("sample", format!("pictures of {height} × {width}; the VAE needs at least {least} × {least}"));
+        return inputs
+            .fault("sample", format!("pictures of {height} × {width}; the VAE needs at least {least} × {least}"));
     }
     let dtype = vae_dtype(inputs, config.force_upcast);
     let (network, _) = folder.vae(dtype, inputs.device)?;
@@ -219,7 +220,8 @@ pub(super) fn ddim(folder: &ModelFolder, inputs: &Checked, steps: Steps, way: Dd
     }
     let config = folder.unet_config()?;
     if config.in_channels != config.out_channels {
-        let message = format!("{} channels in, {} out: no sampler can go on from there", config.in_channels, config.out_channels);
+        let message =
+            format!("{} channels in, {} out: no sampler can go on from there", config.in_channels, config.out_channels);
         return Err(Error::Invalid(message));
     }
     let schedule = folder.schedule()?;

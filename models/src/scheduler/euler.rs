@@ -76,7 +76,10 @@ impl NoiseSchedule {
         let at = |timestep: f64| -> Result<f64> {
             let low = timestep.floor() as usize;
             let (Some(&a), share) = (sigmas.get(low), timestep.fract()) else {
-                return Err(Error::Invalid(format!("timestep {timestep} is beyond the schedule's last, {}", train - 1)));
+                return Err(Error::Invalid(format!(
+                    "timestep {timestep} is beyond the schedule's last, {}",
+                    train - 1
+                )));
             };
             let b = sigmas.get(low + 1).copied().unwrap_or(a);
             Ok(a + share * (b - a))
@@ -137,7 +140,10 @@ mod tests {
 
     #[test]
     fn a_step_is_ddims_in_another_scale() {
-        let config = SchedulerConfig { timestep_spacing: Some(TimestepSpacing::Trailing), ..SchedulerConfig::stable_diffusion() };
+        let config = SchedulerConfig {
+            timestep_spacing: Some(TimestepSpacing::Trailing),
+            ..SchedulerConfig::stable_diffusion()
+        };
         let schedule = NoiseSchedule::new(config).unwrap();
         let euler = schedule.euler_steps(10).unwrap();
         let ddim = schedule.ddim_steps(10, 0.).unwrap();
@@ -152,9 +158,10 @@ mod tests {
 
     #[test]
     fn variants_are_refused_by_key() {
-        let config: SchedulerConfig =
-            serde_json::from_str(r#"{"_class_name":"EulerDiscreteScheduler","clip_sample":false,"use_karras_sigmas":true}"#)
-                .unwrap();
+        let config: SchedulerConfig = serde_json::from_str(
+            r#"{"_class_name":"EulerDiscreteScheduler","clip_sample":false,"use_karras_sigmas":true}"#,
+        )
+        .unwrap();
         let error = NoiseSchedule::new(config).unwrap().euler_steps(10).unwrap_err();
         assert!(error.to_string().contains("use_karras_sigmas"), "{error}");
     }

@@ -262,8 +262,13 @@ impl UNet2DConditionConfig {
             "num_attention_heads",
         ];
         let mut fixed: Vec<(&str, Value)> = OFF.iter().map(|key| (*key, Value::Null)).collect();
-        let switches =
-            ["dual_cross_attention", "only_cross_attention", "center_input_sample", "class_embeddings_concat", "resnet_skip_time_act"];
+        let switches = [
+            "dual_cross_attention",
+            "only_cross_attention",
+            "center_input_sample",
+            "class_embeddings_concat",
+            "resnet_skip_time_act",
+        ];
         fixed.extend(switches.map(|key| (key, Value::Bool(false))));
         fixed.extend([
             ("attention_type", Value::from("default")),

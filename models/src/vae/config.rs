@@ -110,8 +110,10 @@ impl AutoencoderKLConfig {
             return refuse("act_fn", format!("`{}` is not known; only `silu` is", self.act_fn));
         }
         let groups = self.norm_num_groups;
-        if let Some(channels) =
-            self.block_out_channels.iter().find(|&&channels| channels == 0 || groups == 0 || !channels.is_multiple_of(groups))
+        if let Some(channels) = self
+            .block_out_channels
+            .iter()
+            .find(|&&channels| channels == 0 || groups == 0 || !channels.is_multiple_of(groups))
         {
             return refuse("norm_num_groups", format!("{groups} groups do not divide {channels} channels"));
         }

@@ -55,8 +55,10 @@ impl WeightFiles {
                     return Self::of_files(dir, &[single]);
                 }
                 // diffusers puts the variant before `json`; some uploads have it before `safetensors`.
-                for index in [format!("{stem}.safetensors.index{variant}.json"), format!("{stem}{variant}.safetensors.index.json")]
-                {
+                for index in [
+                    format!("{stem}.safetensors.index{variant}.json"),
+                    format!("{stem}{variant}.safetensors.index.json"),
+                ] {
                     let index = dir.join(index);
                     if index.exists() {
                         return Self::of_index(dir, &index);
@@ -118,8 +120,10 @@ impl WeightFiles {
         let paths: Vec<PathBuf> = shards.into_iter().map(|shard| dir.join(shard)).collect();
         let all = Self::of_files(dir, &paths)?;
         for (tensor, shard) in &content.weight_map {
-            let there =
-                all.places.get(&current_name(tensor)).is_some_and(|place| all.files[place.file].path().ends_with(shard));
+            let there = all
+                .places
+                .get(&current_name(tensor))
+                .is_some_and(|place| all.files[place.file].path().ends_with(shard));
             if !there {
                 return Err(fault(tensor, format!("is not in `{shard}`, where the index has it")));
             }
@@ -159,10 +163,8 @@ impl WeightFiles {
         for (name, shape) in expected {
             match self.places.get(name).and_then(|place| self.entry(place)) {
                 None => faults.push((name.clone(), format!("is missing; the configuration asks for shape {shape:?}"))),
-                Some(entry) if entry.shape != *shape => faults.push((
-                    name.clone(),
-                    format!("has shape {:?}, the configuration asks for {shape:?}", entry.shape),
-                )),
+                Some(entry) if entry.shape != *shape => faults
+                    .push((name.clone(), format!("has shape {:?}, the configuration asks for {shape:?}", entry.shape))),
                 Some(entry) if !entry.is_float() => {
                     faults.push((name.clone(), format!("has type {}; weights are F32, F16, BF16 or F64", entry.dtype)));
                 }
@@ -218,7 +220,8 @@ impl WeightFiles {
         if let Some((first, message)) = faults.first() {
             let more: Vec<&str> = faults.iter().skip(1).take(LISTED).map(|(name, _)| name.as_str()).collect();
             let rest = faults.len().saturating_sub(1 + more.len());
-            let others = if more.is_empty() { String::new() } else { format!("; likewise at fault: {}", more.join(", ")) };
+            let others =
+                if more.is_empty() { String::new() } else { format!("; likewise at fault: {}", more.join(", ")) };
             let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
             let message = format!("{message}{others}{rest}");
             return Err(Error::Tensor { path: self.origin.clone(), tensor: first.clone(), message });
@@ -250,7 +253,14 @@ struct ShapesAlone {
 }
 
 impl SimpleBackend for ShapesAlone {
-    fn get(&self, shape: Shape, name: &str, _: candle_nn::Init, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
+    fn get(
+        &self,
+        shape: Shape,
+        name: &str,
+        _: candle_nn::Init,
+        dtype: DType,
+        device: &Device,
+    ) -> candle_core::Result<Tensor> {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.insert(name.to_owned(), shape.dims().to_vec());
         Tensor::zeros((), dtype, device)?.broadcast_as(shape)

@@ -87,8 +87,11 @@ impl SafetensorsFile {
         let header: Header = serde_json::from_slice(&header)
             .map_err(|error| broken(format!("not a safetensors file: its header is not as it should be: {error}")))?;
         let data_start = 8 + size;
-        check_entries(&header.entries, length - data_start)
-            .map_err(|(tensor, message)| Error::Tensor { path: path.to_owned(), tensor, message })?;
+        check_entries(&header.entries, length - data_start).map_err(|(tensor, message)| Error::Tensor {
+            path: path.to_owned(),
+            tensor,
+            message,
+        })?;
         Ok(Self { path: path.to_owned(), file, entries: header.entries, metadata: header.metadata, data_start })
     }
 
@@ -133,7 +136,9 @@ impl SafetensorsFile {
         };
         let source = &mut self.file;
         let tensor = match (stored, float.unwrap_or(stored)) {
-            (DType::F64, DType::F64) => floats(source, count, f64::from_le_bytes, |v: f64| v.is_finite(), shape, device),
+            (DType::F64, DType::F64) => {
+                floats(source, count, f64::from_le_bytes, |v: f64| v.is_finite(), shape, device)
+            }
             (DType::F64, to) => floats(source, count, |b| f64::from_le_bytes(b) as f32, f32::is_finite, shape, device)
                 .and_then(|t| convert(&t, to)),
             (DType::F32, to) => {
@@ -141,8 +146,10 @@ impl SafetensorsFile {
             }
             (DType::F16, DType::F16) => floats(source, count, f16::from_le_bytes, f16::is_finite, shape, device),
             (DType::BF16, DType::BF16) => floats(source, count, bf16::from_le_bytes, bf16::is_finite, shape, device),
-            (DType::F16, to) => floats(source, count, |b| f16::from_le_bytes(b).to_f32(), f32::is_finite, shape, device)
-                .and_then(|t| convert(&t, to)),
+            (DType::F16, to) => {
+                floats(source, count, |b| f16::from_le_bytes(b).to_f32(), f32::is_finite, shape, device)
+                    .and_then(|t| convert(&t, to))
+            }
             (_, to) => floats(source, count, |b| bf16::from_le_bytes(b).to_f32(), f32::is_finite, shape, device)
                 .and_then(|t| convert(&t, to)),
         };
@@ -215,7 +222,12 @@ fn check_entries(entries: &BTreeMap<String, Entry>, data: u64) -> std::result::R
         };
         let bytes = entry.shape.iter().try_fold(width, |bytes, &size| bytes.checked_mul(size as u64));
         if bytes != Some(end - start) {
-            return fault(format!("{} bytes do not make a tensor of {} in {:?}", end - start, entry.dtype, entry.shape));
+            return fault(format!(
+                "{} bytes do not make a tensor of {} in {:?}",
+                end - start,
+                entry.dtype,
+                entry.shape
+            ));
         }
         ranges.push((start, end, name));
     }
