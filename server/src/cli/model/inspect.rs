@@ -43,6 +43,6 @@ fn describe(component: &Component) -> String {
     let Component { name, class, parameters, precision, faults, .. } = component;
     let size = parameters
         .map_or_else(String::new, |parameters| format!(" {parameters:>12} parameters  {}", precision.join(" + ")));
-    let faults: String = faults.iter().map(|fault| ["\n    fault: ", fault].concat()).collect();
+    let faults: String = faults.iter().map(|fault| ["\n    fault: ", fault.as_str()].concat()).collect();
     format!("  {name:<20} {class:<30}{size}{faults}")
 }
