@@ -87,12 +87,12 @@ pub fn folder(path: &Path) -> Result<Report> {
     }
     expected.extend(NETWORKS.into_iter().filter(|name| listed(name)));
     let mut missing: Vec<String> = expected.into_iter().filter(|name| !there(name)).map(str::to_owned).collect();
-    let pipeline = match index.as_ref().and_then(|index| index.get("_class_name")).and_then(Value::as_str) {
-        Some(class) => class.to_owned(),
-        None => {
-            missing.push("model_index.json".to_owned());
-            if two { "StableDiffusionXLPipeline" } else { "StableDiffusionPipeline" }.to_owned()
-        }
+    let class = index.as_ref().and_then(|index| index.get("_class_name")).and_then(Value::as_str);
+    let pipeline = if let Some(class) = class {
+        class.to_owned()
+    } else {
+        missing.push("model_index.json".to_owned());
+        if two { "StableDiffusionXLPipeline" } else { "StableDiffusionPipeline" }.to_owned()
     };
     let parameters = components.iter().filter_map(|component| component.parameters).sum();
     Ok(Report { pipeline, parameters, components, missing })

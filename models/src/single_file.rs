@@ -104,7 +104,7 @@ impl SingleFile {
 
     /// How many of `name(0)`, `name(1)` … are there.
     fn count(&self, name: impl Fn(usize) -> String) -> usize {
-        (0..).take_while(|&i| self.entries.contains_key(&name(i))).count()
+        (0..self.entries.len()).take_while(|&i| self.entries.contains_key(&name(i))).count()
     }
 
     /// The UNet's configuration.

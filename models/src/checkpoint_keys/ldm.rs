@@ -114,9 +114,8 @@ fn of_resnet(rest: &str) -> String {
 
 /// The original name of a tensor of the autoencoder with so many levels.
 pub fn vae_name(name: &str, levels: usize) -> Option<String> {
-    let (half, rest) = match name.split_once('.') {
-        Some((half @ ("encoder" | "decoder"), rest)) => (half, rest),
-        _ => return Some(name.to_owned()),
+    let Some((half @ ("encoder" | "decoder"), rest)) = name.split_once('.') else {
+        return Some(name.to_owned());
     };
     let mut parts = rest.splitn(4, '.');
     let first = parts.next()?;
@@ -169,6 +168,13 @@ pub enum Form {
 
 /// OpenCLIP's name of a tensor of SDXL's second text encoder.
 pub fn open_clip_name(name: &str) -> Option<(String, Form)> {
+    const PARTS: [(&str, &str); 5] = [
+        ("self_attn.out_proj", "attn.out_proj"),
+        ("layer_norm1", "ln_1"),
+        ("layer_norm2", "ln_2"),
+        ("mlp.fc1", "mlp.c_fc"),
+        ("mlp.fc2", "mlp.c_proj"),
+    ];
     let whole = |name: &str| Some((name.to_owned(), Form::Whole));
     if name == "text_projection.weight" {
         return Some(("text_projection".to_owned(), Form::Transposed));
@@ -188,13 +194,6 @@ pub fn open_clip_name(name: &str) -> Option<(String, Form)> {
             return Some((format!("{block}.attn.in_proj_{}", kind.strip_prefix('.')?), Form::Third(third)));
         }
     }
-    const PARTS: [(&str, &str); 5] = [
-        ("self_attn.out_proj", "attn.out_proj"),
-        ("layer_norm1", "ln_1"),
-        ("layer_norm2", "ln_2"),
-        ("mlp.fc1", "mlp.c_fc"),
-        ("mlp.fc2", "mlp.c_proj"),
-    ];
     PARTS.iter().find_map(|(ours, original)| Some((format!("{block}.{original}{}", after(rest, ours)?), Form::Whole)))
 }
 

@@ -65,7 +65,7 @@ impl Checked<'_> {
             let sizes: Vec<String> = sizes
                 .iter()
                 .map(|size| match size {
-                    Size::Exactly(number, what) if what.is_empty() => number.to_string(),
+                    Size::Exactly(number, "") => number.to_string(),
                     Size::Exactly(number, what) => format!("{number} ({what})"),
                     Size::Any(what) => (*what).to_owned(),
                 })

@@ -203,7 +203,7 @@ impl UpBlock {
         }
         match &self.upsampler {
             // To the size of the skip that comes next: one less than twice as large where halving had rounded up.
-            Some(upsampler) => upsampler.forward(&x, skips.last().map(|skip| skip.dims())),
+            Some(upsampler) => upsampler.forward(&x, skips.last().map(Tensor::dims)),
             None => Ok(x),
         }
     }

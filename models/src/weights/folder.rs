@@ -220,13 +220,10 @@ impl WeightFiles {
         if let Some((first, message)) = faults.first() {
             let more: Vec<&str> = faults.iter().skip(1).take(LISTED).map(|(name, _)| name.as_str()).collect();
             let rest = faults.len().saturating_sub(1 + more.len());
-            let mut message = message.clone();
-            if !more.is_empty() {
-                message.push_str(&format!("; likewise at fault: {}", more.join(", ")));
-            }
-            if rest > 0 {
-                message.push_str(&format!(" and {rest} more"));
-            }
+            let others =
+                if more.is_empty() { String::new() } else { format!("; likewise at fault: {}", more.join(", ")) };
+            let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+            let message = format!("{message}{others}{rest}");
             return Err(Error::Tensor { path: self.origin.clone(), tensor: first.clone(), message });
         }
         let tensors = self.read(dtype, device)?;

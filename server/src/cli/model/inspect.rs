@@ -41,12 +41,8 @@ impl Inspect {
 /// `unet  UNet2DConditionModel  12345 parameters  F16`, and its faults below.
 fn describe(component: &Component) -> String {
     let Component { name, class, parameters, precision, faults, .. } = component;
-    let mut text = format!("  {name:<20} {class:<30}");
-    if let Some(parameters) = parameters {
-        text.push_str(&format!(" {parameters:>12} parameters  {}", precision.join(" + ")));
-    }
-    for fault in faults {
-        text.push_str(&format!("\n    fault: {fault}"));
-    }
-    text
+    let size = parameters
+        .map_or_else(String::new, |parameters| format!(" {parameters:>12} parameters  {}", precision.join(" + ")));
+    let faults: String = faults.iter().map(|fault| ["\n    fault: ", fault.as_str()].concat()).collect();
+    format!("  {name:<20} {class:<30}{size}{faults}")
 }
