@@ -219,6 +219,10 @@ impl Trainer {
         if step > 0 && may_rest {
             return Ok(());
         }
+        // A batch whose captions were all dropped does not reach the encoder of the captions.
+        if self.settings.caption_dropout > 0.0 && matches!(self.settings.trainable, Trainable::SceneGraphEncoder) {
+            return Ok(());
+        }
         Err(Error::Training(
             "the gradient is exactly zero: winner and loser are the same images, or β is too small".to_owned(),
         ))

@@ -128,6 +128,10 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Query<T
                     let name = fault.pointer.trim_start_matches('/').to_owned();
                     let before = pairs.len();
                     pairs.retain(|pair| pair.split('=').next() != Some(&name));
+                    // A parameter taken out for its fault is not missing.
+                    if faults.iter().any(|known: &Fault| known.pointer == fault.pointer) {
+                        return Err(Problem::query_faults(&faults));
+                    }
                     faults.push(fault);
                     if pairs.len() == before || faults.len() == MOST_FAULTS {
                         return Err(Problem::query_faults(&faults));

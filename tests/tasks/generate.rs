@@ -115,7 +115,7 @@ fn what_cannot_be_done_is_said_in_the_row() {
     let mut wanted = request(ids, 0);
     wanted.model = Some("no-such-model".to_owned());
     let refused = life.try_run(generate::create(&life.context, &wanted));
-    assert!(matches!(refused, Err(Error::NotFound { what: "model", .. })), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
     life.stop();
 }
 

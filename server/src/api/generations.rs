@@ -61,7 +61,7 @@ impl Body for CreateGenerationRequest {
             "held_out" => Some(Split::HeldOut),
             _ => None,
         };
-        if graph_ids.as_ref().is_some_and(Vec::is_empty) {
+        if value["graph_ids"].as_array().is_some_and(Vec::is_empty) {
             faults.push(Fault::new("/graph_ids", "names at least one graph"));
         }
         if graph_ids.is_some() && split.is_some() {
