@@ -127,7 +127,9 @@ fn every_objective_and_every_part_trains() {
         let (_, metrics, result) = outcome(&life, id);
         assert_eq!(result["evaluated_graphs"], 2, "{name}");
         assert_eq!(metrics[1][1]["pair_accuracy"].is_number(), name != "sft", "{name}: {metrics:?}");
-        assert!(metrics[1][1]["grad_norm"].as_f64().unwrap() > 0.0, "{name}: {metrics:?}");
+        // Not at every step: where captions are dropped, nothing reaches their encoder.
+        let moved = metrics.iter().any(|one| one[1]["grad_norm"].as_f64() > Some(0.0));
+        assert!(moved, "{name}: {metrics:?}");
     }
     life.stop();
 }
