@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 const NUM_GRAPHS: usize = 400;
 const NUM_CANDIDATES: usize = 4;
-const SAMPLING: SampleSettings = SampleSettings { num_inference_steps: 20, guidance_scale: 3.5 };
+const SAMPLING: SampleSettings = SampleSettings { num_inference_steps: 20, guidance_scale: 4.0 };
 /// The world of this stage; the demo's worlds have small seeds.
 const SCENES: u64 = 0x5EED_0005;
 /// Graphs sampled between two signs of life.
