@@ -41,7 +41,7 @@ setup-browser: tests/browser/node_modules/.installed
 	fi
 
 ## test: everything
-test: build setup-browser
+test: build lint setup-browser
 	$(CARGO) test --release --locked --workspace
 	cd web && npm test
 	cd tests/browser && npm test

@@ -1,4 +1,5 @@
 //! Parity with the Python reference, on goldens that `make_goldens.py` made, and loading of good and damaged files.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod damaged;
 mod goldens;

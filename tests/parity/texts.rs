@@ -135,7 +135,7 @@ fn synthetic() -> Vec<String> {
                 continue;
             }
             let (first, count) = POOLS[random.below(POOLS.len() as u64) as usize];
-            for _ in 0..1 + random.below(6) {
+            for _ in 0..=random.below(6) {
                 text.extend(char::from_u32(first + random.below(count) as u32));
             }
         }

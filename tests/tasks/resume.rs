@@ -19,7 +19,7 @@ fn file_of(world: &World, key: &str) -> PathBuf {
     let folder = world.folder().join("blobs");
     let mut folders = vec![folder];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
+        for entry in fs_err::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
@@ -56,10 +56,10 @@ fn a_damaged_checkpoint_is_seen_and_the_one_before_is_used() {
     // One bit of the weights, somewhere in the middle.
     let weights = newest.files.iter().find(|file| file.name == "state.safetensors").unwrap();
     let file = file_of(&world, &weights.blob);
-    let mut bytes = std::fs::read(&file).unwrap();
+    let mut bytes = fs_err::read(&file).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    std::fs::write(&file, bytes).unwrap();
+    fs_err::write(&file, bytes).unwrap();
 
     let life = world.start_with_worker();
     life.run(train::resume(&life.context, id));

@@ -116,7 +116,11 @@ impl RecordedAnswers {
                     }
                 }
                 Err(faults) => {
-                    answers.faults.extend(faults.into_iter().map(|(field, message)| LineFault { line, field, message }))
+                    answers.faults.extend(faults.into_iter().map(|(field, message)| LineFault {
+                        line,
+                        field,
+                        message,
+                    }));
                 }
             }
         }
@@ -137,7 +141,7 @@ impl RecordedAnswers {
         match of_crop.insert(number, answer) {
             None => self.num_answers += 1,
             Some(earlier) if earlier.is_yes() != word => {
-                message = Some("replaces an earlier line that says otherwise".to_owned())
+                message = Some("replaces an earlier line that says otherwise".to_owned());
             }
             Some(_) => {}
         }

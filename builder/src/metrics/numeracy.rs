@@ -107,7 +107,7 @@ pub fn parse_prompt(prompt: &str, vocabulary: &[Noun], mode: Mode) -> Result<Vec
             (Some(noun), _) if value == 1 => wanted.push(Wanted { object: noun.singular.clone(), count: 1 }),
             (_, Some(noun)) => wanted.push(Wanted { object: noun.singular.clone(), count: value }),
             (Some(noun), None) if mode == Mode::Corrected => {
-                wanted.push(Wanted { object: noun.singular.clone(), count: value })
+                wanted.push(Wanted { object: noun.singular.clone(), count: value });
             }
             (Some(_), None) => return Err(NumeracyError::Singular { number: number.to_owned(), noun: next }),
             (None, None) => {}

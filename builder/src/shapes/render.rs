@@ -16,7 +16,7 @@ pub fn inside_shape(shape: Shape, x: f32, y: f32) -> bool {
     match shape {
         Shape::Circle => x * x + y * y <= 0.92,
         Shape::Square => x.abs().max(y.abs()) <= 0.82,
-        Shape::Triangle => y <= 0.8 && y >= -1.0 && x.abs() <= (y + 1.0) * 0.56,
+        Shape::Triangle => (-1.0..=0.8).contains(&y) && x.abs() <= (y + 1.0) * 0.56,
         Shape::Diamond => x.abs() / 0.72 + y.abs() <= 1.0,
         Shape::Cross => x.abs().max(y.abs()) <= 1.0 && x.abs().min(y.abs()) <= 0.3,
         Shape::Star => inside_star(x, y),

@@ -170,8 +170,8 @@ async fn score_chunk(
             let (graph, questions) = asked.get(&one.graph_id).ok_or_else(|| Error::not_found("graph", one.graph_id))?;
             inquiries.push(Inquiry { image, questions: &[], graph: Some((graph, questions)) });
         }
-        let mut rows = Rows::default();
-        rows.questions = asked.iter().flat_map(|(id, (_, questions))| question_rows(*id, questions)).collect();
+        let questions = asked.iter().flat_map(|(id, (_, questions))| question_rows(*id, questions)).collect();
+        let mut rows = Rows { questions, ..Rows::default() };
         let mut failed = Vec::new();
         for ((one, inquiry), outcome) in chunk.iter().zip(&inquiries).zip(answerer.answer_many(&inquiries)) {
             match (outcome, inquiry.graph) {

@@ -121,9 +121,8 @@ impl InversionDpoPublished {
             return Err(Error::Invalid("`objective.guidance_scale` must be a number".to_owned()));
         }
         match self.start {
-            Start::None => Err(cannot_move()),
+            Start::None | Start::DiffusionDpo { steps: 0 } => Err(cannot_move()),
             Start::Jitter { std } => positive("start.std", std),
-            Start::DiffusionDpo { steps: 0 } => Err(cannot_move()),
             Start::DiffusionDpo { .. } => Ok(()),
         }
     }
