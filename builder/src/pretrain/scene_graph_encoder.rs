@@ -15,8 +15,6 @@ const SHARDS: usize = 4;
 const IMAGES_PER_SHARD: usize = 16;
 /// Noises and timesteps of this stage.
 const DRAWS: u64 = 0x5EED_0004;
-/// Timesteps from here up. From 500 up, where the layout is decided, was tried for 480 steps: the loss did not fall.
-const FIRST_TIMESTEP: usize = 0;
 /// The weight of the graph starts at zero and has far to go.
 const ALPHA_LEARNING_RATE: f64 = 10.0;
 
@@ -38,7 +36,7 @@ pub(super) fn run(settings: &PretrainSettings, report: &mut dyn FnMut(&PretrainP
     let seed = settings.seed ^ DRAWS;
     let loss = |step: usize, number: usize| {
         let number = (step * SHARDS + number) as u64;
-        let shard = set.shard(pipeline.schedule(), seed, number, IMAGES_PER_SHARD, FIRST_TIMESTEP)?;
+        let shard = set.shard(pipeline.schedule(), seed, number, IMAGES_PER_SHARD)?;
         let graphs = shard
             .scenes
             .iter()

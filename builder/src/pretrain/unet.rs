@@ -80,23 +80,16 @@ impl LatentSet {
         Ok(Self { latents, sequences, seed })
     }
 
-    /// Draws a shard with timesteps from `first_timestep` up; it depends on its arguments alone.
-    pub(super) fn shard(
-        &self,
-        scheduler: &NoiseSchedule,
-        seed: u64,
-        number: u64,
-        count: usize,
-        first_timestep: usize,
-    ) -> Result<NoisyShard> {
+    /// Draws a shard; it depends on seed and number alone.
+    pub(super) fn shard(&self, scheduler: &NoiseSchedule, seed: u64, number: u64, count: usize) -> Result<NoisyShard> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(number);
         let scenes: Vec<usize> = (0..count).map(|_| rng.random_range(0..self.sequences.len())).collect();
         let timesteps: Vec<usize> = (0..count)
             .map(|_| {
                 // The larger of two uniform draws: density proportional to t.
-                let all = first_timestep..scheduler.num_train_timesteps();
-                rng.random_range(all.clone()).max(rng.random_range(all))
+                let last = scheduler.num_train_timesteps();
+                rng.random_range(0..last).max(rng.random_range(0..last))
             })
             .collect();
         let keep: Vec<f32> = (0..count).map(|_| if rng.random_bool(CONDITION_DROPOUT) { 0.0 } else { 1.0 }).collect();
@@ -202,7 +195,7 @@ pub(super) fn run(settings: &PretrainSettings, report: &mut dyn FnMut(&PretrainP
         &vars,
         |step, number| {
             let number = (step * SHARDS + number) as u64;
-            let shard = set.shard(&scheduler, settings.seed ^ SCENES, number, IMAGES_PER_SHARD, 0)?;
+            let shard = set.shard(&scheduler, settings.seed ^ SCENES, number, IMAGES_PER_SHARD)?;
             let features = networks.encoders.encode(&set.sequences(&shard.scenes), &Device::Cpu)?;
             denoising_loss(&networks.unet, &shard, &features.extended()?, &features.pooled)
         },
