@@ -6,7 +6,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-bin=$(dirname "$(command -v postgres || ls -d /usr/lib/postgresql/*/bin/postgres | sort -V | tail -n 1)")
+bin=$(dirname "$(readlink -f "$(command -v postgres || ls -d /usr/lib/postgresql/*/bin/postgres | sort -V | tail -n 1)")")
 work=$(mktemp -d /tmp/diptych-prepare.XXXXXX)
 chmod 755 "$work"
 
@@ -26,7 +26,7 @@ cat migrations/[0-9]*.sql | "$bin/psql" -q -v ON_ERROR_STOP=1 -h "$work" -U dipt
 mkdir "$work/sqlx"
 touch builder/src/store.rs # or cargo finds nothing to do
 SQLX_OFFLINE=false SQLX_OFFLINE_DIR="$work/sqlx" DATABASE_URL="postgres://diptych@localhost/postgres?host=$work" \
-    cargo check -p builder
+    cargo check --release -p builder
 
 if [ "${1-}" = --check ]; then
     diff -r .sqlx "$work/sqlx" && echo ".sqlx is up to date"

@@ -39,4 +39,19 @@ impl Linear {
             Some(lora) => Ok((y + lora.forward(x)?)?),
         }
     }
+
+    /// What [`forward`](Self::forward) gives for zeros, with the leading dimensions and the type of `like [.., _]`.
+    ///
+    /// # Errors
+    /// `like` has no dimensions.
+    pub fn forward_zeros(&self, like: &Tensor) -> Result<Tensor> {
+        let mut shape = like.dims().to_vec();
+        if let Some(last) = shape.last_mut() {
+            *last = self.weight.dim(0)?;
+        }
+        match &self.bias {
+            Some(bias) => Ok(bias.broadcast_as(shape)?.contiguous()?),
+            None => Ok(Tensor::zeros(shape, like.dtype(), like.device())?),
+        }
+    }
 }

@@ -3,18 +3,21 @@
 //! b batch · c latent channels · h, w latent height, width · H, W picture height, width · d conditioning width ·
 //! p pooled width · T inference steps
 
+mod guided;
+
 use crate::checkpoint_keys;
 use crate::model_folder::{ModelFolder, Which};
 use crate::scene_graph_encoder::{GraphFeatures, GraphText, GraphTokens, SceneGraphEncoder, SceneGraphEncoderConfig};
-use crate::scheduler::{InverseLabel, NoiseSchedule, guide};
+use crate::scheduler::{InverseLabel, NoiseSchedule};
 use crate::text_conditioning::TextStack;
 use crate::tokenizer::Tokenizer;
 use crate::trainer::data_parallel;
-use crate::unet::{AddedConditioning, UNet2DConditionModel};
+use crate::unet::UNet2DConditionModel;
 use crate::vae::AutoencoderKL;
 use crate::weights::{SafetensorsFile, TensorMap, content_hash, load_strictly, read_file, read_json};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
+use guided::Guided;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -327,30 +330,6 @@ impl Pipeline {
         Ok(Tensor::new(&[[size, size, 0.0, 0.0, size, size]], &self.device)?.repeat((count, 1))?)
     }
 
-    /// The network's output for noisy latents `[b, c, h, w]` at one timestep, without guidance.
-    pub fn predict(&self, latents: &Tensor, timestep: usize, conditioning: &Conditioning) -> Result<Tensor> {
-        let b = latents.dim(0)?;
-        let timesteps = Tensor::full(timestep as i64, b, &self.device)?;
-        let added = AddedConditioning { text_embeds: conditioning.text_embeds.clone(), time_ids: self.time_ids(b)? };
-        self.unet.forward(latents, &timesteps, &conditioning.encoder_hidden_states, Some(&added))
-    }
-
-    /// The guided output `e_u + g (e_c − e_u)`.
-    fn predict_guided(
-        &self,
-        latents: &Tensor,
-        timestep: usize,
-        conditioning: &Conditioning,
-        unconditional: &Conditioning,
-        guidance_scale: f64,
-    ) -> Result<Tensor> {
-        let conditional = self.predict(latents, timestep, conditioning)?;
-        if guidance_scale == 1.0 {
-            return Ok(conditional);
-        }
-        guide(&self.predict(latents, timestep, unconditional)?, &conditional, guidance_scale)
-    }
-
     /// Latents `[b, c, h, w]` of new images, one a condition and seed.
     ///
     /// Deterministic; the result for one image does not depend on the others nor on the number of threads.
@@ -405,10 +384,9 @@ impl Pipeline {
         settings: SampleSettings,
         mut visit: impl FnMut(&Tensor),
     ) -> Result<()> {
-        let unconditional = conditioning.unconditional()?;
+        let guided = Guided::new(self, conditioning, settings.guidance_scale)?;
         for step in self.schedule.ddim_steps(settings.num_inference_steps, 0.0)? {
-            let output =
-                self.predict_guided(latents, step.timestep, conditioning, &unconditional, settings.guidance_scale)?;
+            let output = guided.predict(latents, step.timestep)?;
             *latents = step.previous(latents, &output)?;
             visit(latents);
         }
@@ -423,13 +401,12 @@ impl Pipeline {
         settings: SampleSettings,
         label: InverseLabel,
     ) -> Result<Inversion> {
-        let unconditional = conditioning.unconditional()?;
+        let guided = Guided::new(self, conditioning, settings.guidance_scale)?;
         let steps = self.schedule.ddim_inverse_steps(settings.num_inference_steps, label)?;
         let mut inversion = Inversion { trajectory: vec![latents.clone()], epsilon: Vec::new(), timesteps: Vec::new() };
         let mut state = latents.clone();
         for step in steps {
-            let output =
-                self.predict_guided(&state, step.label, conditioning, &unconditional, settings.guidance_scale)?;
+            let output = guided.predict(&state, step.label)?;
             inversion.epsilon.push(step.epsilon(&state, &output)?);
             inversion.timesteps.push(step.label);
             state = step.next(&state, &output)?;

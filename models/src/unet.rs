@@ -18,6 +18,7 @@ use blocks::{DownBlock, MidBlock, UpBlock};
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 use embeddings::{TimestepEmbedding, sinusoidal};
+use transformer::{Context, KeysValues};
 
 /// SDXL's added conditioning.
 #[derive(Clone, Debug)]
@@ -27,6 +28,11 @@ pub struct AddedConditioning {
     /// Original height, width, crop top, left, target height, width, in pixels: `[b, 6]`.
     pub time_ids: Tensor,
 }
+
+/// A condition made ready for many timesteps: the keys and values of all cross-attentions, the bulk of what does not
+/// depend on the latents.
+#[derive(Clone, Debug)]
+pub struct ProjectedStates(Vec<KeysValues>);
 
 /// The network.
 #[derive(Clone, Debug)]
@@ -120,6 +126,44 @@ impl UNet2DConditionModel {
         encoder_hidden_states: &Tensor,
         added: Option<&AddedConditioning>,
     ) -> Result<Tensor> {
+        self.forward_with(sample, timestep, Context::States(encoder_hidden_states), added)
+    }
+
+    /// Projects `encoder_hidden_states [b, s, d]` once for any number of [`forward_projected`](Self::forward_projected).
+    pub fn project(&self, encoder_hidden_states: &Tensor) -> Result<ProjectedStates> {
+        let mut all = Vec::new();
+        for block in &self.down_blocks {
+            block.project(encoder_hidden_states, &mut all)?;
+        }
+        if let Some(block) = &self.mid_block {
+            block.project(encoder_hidden_states, &mut all)?;
+        }
+        for block in &self.up_blocks {
+            block.project(encoder_hidden_states, &mut all)?;
+        }
+        Ok(ProjectedStates(all))
+    }
+
+    /// As [`forward`](Self::forward), bit for bit, with what [`project`](Self::project) made of the condition.
+    pub fn forward_projected(
+        &self,
+        sample: &Tensor,
+        timestep: &Tensor,
+        states: &ProjectedStates,
+        added: Option<&AddedConditioning>,
+    ) -> Result<Tensor> {
+        self.forward_with(sample, timestep, Context::Projected(states.0.iter()), added)
+    }
+
+    fn forward_with(
+        &self,
+        sample: &Tensor,
+        timestep: &Tensor,
+        mut context: Context,
+        added: Option<&AddedConditioning>,
+    ) -> Result<Tensor> {
+        let context = &mut context;
+
         // 1. time
         let embedding = self.time_embedding(sample, timestep, added)?; // [b, e]
         let embedding = ops::silu(&embedding)?;
@@ -130,17 +174,17 @@ impl UNet2DConditionModel {
         // 3. down
         let mut skips = vec![x.clone()];
         for block in &self.down_blocks {
-            x = block.forward(&x, &embedding, encoder_hidden_states, &mut skips)?;
+            x = block.forward(&x, &embedding, context, &mut skips)?;
         }
 
         // 4. mid
         if let Some(block) = &self.mid_block {
-            x = block.forward(&x, &embedding, encoder_hidden_states)?;
+            x = block.forward(&x, &embedding, context)?;
         }
 
         // 5. up
         for block in &self.up_blocks {
-            x = block.forward(&x, &embedding, encoder_hidden_states, &mut skips)?;
+            x = block.forward(&x, &embedding, context, &mut skips)?;
         }
 
         // 6. post-process
@@ -170,6 +214,39 @@ impl UNet2DConditionModel {
                 let both = Tensor::cat(&[&added.text_embeds, &ids_embedding], 1)?;
                 Ok((embedding + network.forward(&both)?)?)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Device};
+    use candle_nn::VarMap;
+
+    #[test]
+    fn a_projected_condition_gives_the_very_same_output() {
+        let config = UNet2DConditionConfig {
+            block_out_channels: vec![8, 16],
+            norm_num_groups: 4,
+            ..serde_json::from_str(include_str!("../tiny/unet/config.json")).unwrap()
+        };
+        let variables = VarMap::new();
+        let vb = VarBuilder::from_varmap(&variables, DType::F32, &Device::Cpu);
+        let network = UNet2DConditionModel::load(&vb, &config).unwrap();
+        for variable in variables.all_vars() {
+            variable.set(&variable.randn_like(0., 0.3).unwrap()).unwrap();
+        }
+        let random = |shape: &[usize]| Tensor::randn(0_f32, 1., shape, &Device::Cpu).unwrap();
+        let (sample, timestep) = (random(&[2, 4, 8, 8]), Tensor::new(&[7_i64, 900], &Device::Cpu).unwrap());
+        let added = AddedConditioning { text_embeds: random(&[2, 128]), time_ids: random(&[2, 6]) };
+        let condition = random(&[2, 5, config.conditioning_width(0)]);
+        for states in [&condition, &condition.zeros_like().unwrap()] {
+            let plain = network.forward(&sample, &timestep, states, Some(&added)).unwrap();
+            let ready = network.project(states).unwrap();
+            let projected = network.forward_projected(&sample, &timestep, &ready, Some(&added)).unwrap();
+            let values = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(values(&plain), values(&projected));
         }
     }
 }

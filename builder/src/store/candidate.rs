@@ -134,8 +134,7 @@ pub async fn unscored(
         Unscored,
         "SELECT c.id, c.graph_id, c.image_blob FROM candidate c
          WHERE ($1::uuid IS NULL OR c.generation_id = $1) AND (c.graph_id, c.id) > ($4::uuid, $5::uuid)
-           AND NOT EXISTS (SELECT FROM score_card s
-                           WHERE s.candidate_id = c.id AND s.answerer = $2 AND s.answerer_version = $3)
+           AND c.id NOT IN (SELECT candidate_id FROM score_card WHERE answerer = $2 AND answerer_version = $3)
          ORDER BY c.graph_id, c.id LIMIT $6",
         generation_id,
         answerer,
@@ -158,8 +157,7 @@ pub async fn count_unscored(
     Ok(sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM candidate c
            WHERE ($1::uuid IS NULL OR c.generation_id = $1)
-             AND NOT EXISTS (SELECT FROM score_card s
-                             WHERE s.candidate_id = c.id AND s.answerer = $2 AND s.answerer_version = $3)"#,
+             AND c.id NOT IN (SELECT candidate_id FROM score_card WHERE answerer = $2 AND answerer_version = $3)"#,
         generation_id,
         answerer,
         answerer_version,

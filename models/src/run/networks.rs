@@ -7,7 +7,7 @@ use super::inputs::{Checked, Size};
 use crate::model_folder::{ModelFolder, Which};
 use crate::scene_graph_encoder::{GraphFeatures, GraphText, GraphTokens};
 use crate::scheduler::{InverseLabel, guide};
-use crate::unet::{AddedConditioning, UNet2DConditionConfig, UNet2DConditionModel};
+use crate::unet::{AddedConditioning, ProjectedStates, UNet2DConditionConfig, UNet2DConditionModel};
 use crate::weights::{TensorMap, VarMap, load_strictly};
 use crate::{Error, Result};
 
@@ -199,7 +199,7 @@ pub(super) enum Ddim {
 struct Guided {
     network: UNet2DConditionModel,
     /// Two rows, the unconditional first.
-    states: Tensor,
+    states: ProjectedStates,
     added: Option<AddedConditioning>,
     guidance_scale: f64,
 }
@@ -209,7 +209,7 @@ impl Guided {
         // Both rows in one pass: the same numbers as one after the other, with the weights read once.
         let both = Tensor::cat(&[latents, latents], 0)?;
         let timesteps = Tensor::new(&[timestep, timestep], latents.device())?.to_dtype(DType::F32)?;
-        let output = self.network.forward(&both, &timesteps, &self.states, self.added.as_ref())?;
+        let output = self.network.forward_projected(&both, &timesteps, &self.states, self.added.as_ref())?;
         guide(&output.narrow(0, 0, 1)?, &output.narrow(0, 1, 1)?, self.guidance_scale)
     }
 }
@@ -230,7 +230,7 @@ pub(super) fn ddim(folder: &ModelFolder, inputs: &Checked, steps: Steps, way: Dd
     let latents = inputs.real("latents", &[Size::Exactly(1, ""), channels, Size::Any("h"), Size::Any("w")])?;
     let (states, added) = conditioning(inputs, &config, 2)?;
     let (network, _) = folder.unet(inputs.dtype, inputs.device)?;
-    let guided = Guided { network, states, added, guidance_scale: steps.guidance_scale };
+    let guided = Guided { states: network.project(&states)?, network, added, guidance_scale: steps.guidance_scale };
     let device = inputs.device.clone();
     let timesteps = move |timesteps: Vec<i64>| Tensor::new(timesteps, &device);
     Ok(match way {

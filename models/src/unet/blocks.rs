@@ -4,7 +4,7 @@
 //! b batch · c channels · h, w height, width · e width of the time embedding · s tokens · d width of the conditioning
 
 use super::config::UNet2DConditionConfig;
-use super::transformer::{Transformer2DModel, TransformerConfig};
+use super::transformer::{Context, KeysValues, Transformer2DModel, TransformerConfig};
 use crate::layers::Conv2d;
 use crate::ops::Padding;
 use crate::resnet::{ResnetBlock2D, ResnetConfig, Upsample2D};
@@ -83,19 +83,24 @@ impl DownBlock {
         })
     }
 
-    /// `x [b, c, h, w]`, `time_embedding [b, e]`, `encoder_hidden_states [b, s, d]`; leaves its outputs in `skips`.
+    /// As [`Transformer2DModel::project`].
+    pub(super) fn project(&self, encoder_hidden_states: &Tensor, all: &mut Vec<KeysValues>) -> Result<()> {
+        self.attentions.iter().try_for_each(|attention| attention.project(encoder_hidden_states, all))
+    }
+
+    /// `x [b, c, h, w]`, `time_embedding [b, e]`; leaves its outputs in `skips`.
     pub(super) fn forward(
         &self,
         x: &Tensor,
         time_embedding: &Tensor,
-        encoder_hidden_states: &Tensor,
+        context: &mut Context,
         skips: &mut Vec<Tensor>,
     ) -> Result<Tensor> {
         let mut x = x.clone();
         for (j, resnet) in self.resnets.iter().enumerate() {
             x = resnet.forward(&x, Some(time_embedding))?;
             if let Some(attention) = self.attentions.get(j) {
-                x = attention.forward(&x, encoder_hidden_states)?;
+                x = attention.forward(&x, context)?;
             }
             skips.push(x.clone());
         }
@@ -129,18 +134,16 @@ impl MidBlock {
         })
     }
 
-    pub(super) fn forward(
-        &self,
-        x: &Tensor,
-        time_embedding: &Tensor,
-        encoder_hidden_states: &Tensor,
-    ) -> Result<Tensor> {
+    /// As [`Transformer2DModel::project`].
+    pub(super) fn project(&self, encoder_hidden_states: &Tensor, all: &mut Vec<KeysValues>) -> Result<()> {
+        self.rest.iter().try_for_each(|(attention, _)| attention.project(encoder_hidden_states, all))
+    }
+
+    pub(super) fn forward(&self, x: &Tensor, time_embedding: &Tensor, context: &mut Context) -> Result<Tensor> {
         let x = self.first.forward(x, Some(time_embedding))?;
         match &self.rest {
             None => Ok(x),
-            Some((attention, second)) => {
-                second.forward(&attention.forward(&x, encoder_hidden_states)?, Some(time_embedding))
-            }
+            Some((attention, second)) => second.forward(&attention.forward(&x, context)?, Some(time_embedding)),
         }
     }
 }
@@ -183,12 +186,17 @@ impl UpBlock {
         })
     }
 
+    /// As [`Transformer2DModel::project`].
+    pub(super) fn project(&self, encoder_hidden_states: &Tensor, all: &mut Vec<KeysValues>) -> Result<()> {
+        self.attentions.iter().try_for_each(|attention| attention.project(encoder_hidden_states, all))
+    }
+
     /// As [`DownBlock::forward`]; takes its skips from the end of `skips`.
     pub(super) fn forward(
         &self,
         x: &Tensor,
         time_embedding: &Tensor,
-        encoder_hidden_states: &Tensor,
+        context: &mut Context,
         skips: &mut Vec<Tensor>,
     ) -> Result<Tensor> {
         let mut x = x.clone();
@@ -198,7 +206,7 @@ impl UpBlock {
             };
             x = resnet.forward(&Tensor::cat(&[&x, &skip], 1)?, Some(time_embedding))?;
             if let Some(attention) = self.attentions.get(j) {
-                x = attention.forward(&x, encoder_hidden_states)?;
+                x = attention.forward(&x, context)?;
             }
         }
         match &self.upsampler {

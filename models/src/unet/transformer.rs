@@ -3,16 +3,27 @@
 //! Source: diffusers `models/transformers/transformer_2d.py`, `models/attention.py`.
 //! b batch · c channels · h, w height, width · s tokens · d width of the conditioning
 
-use crate::Result;
 use crate::layers::{Conv2d, GroupNorm, LayerNorm};
 use crate::linear::Linear;
 use crate::ops;
-use candle_core::Tensor;
+use crate::{Error, Result};
+use candle_core::{DType, Tensor};
 use candle_nn::VarBuilder;
 
 /// ε of the transformer's own group norm, fixed in diffusers.
 const GROUP_NORM_EPS: f64 = 1e-6;
 const LAYER_NORM_EPS: f64 = 1e-5;
+
+/// Keys and values `[b, s, c]` of a cross-attention; none where they are all zero.
+pub(super) type KeysValues = Option<(Tensor, Tensor)>;
+
+/// What the cross-attentions of a network read.
+pub(super) enum Context<'a> {
+    /// Hidden states `[b, s, d]`, from which each makes its keys and values.
+    States(&'a Tensor),
+    /// Keys and values made before, in the order in which the cross-attentions are asked.
+    Projected(std::slice::Iter<'a, KeysValues>),
+}
 
 /// Shape of a transformer.
 #[derive(Clone, Copy, Debug)]
@@ -59,8 +70,16 @@ impl Transformer2DModel {
         })
     }
 
-    /// `x [b, c, h, w]`, `encoder_hidden_states [b, s, d]` → `[b, c, h, w]`.
-    pub(super) fn forward(&self, x: &Tensor, encoder_hidden_states: &Tensor) -> Result<Tensor> {
+    /// Adds the keys and values of `encoder_hidden_states [b, s, d]`, in the order of [`forward`](Self::forward).
+    pub(super) fn project(&self, encoder_hidden_states: &Tensor, all: &mut Vec<KeysValues>) -> Result<()> {
+        for block in &self.transformer_blocks {
+            all.push(block.attn2.project(encoder_hidden_states)?);
+        }
+        Ok(())
+    }
+
+    /// `x [b, c, h, w]` → `[b, c, h, w]`.
+    pub(super) fn forward(&self, x: &Tensor, context: &mut Context) -> Result<Tensor> {
         let (b, c, h, w) = x.dims4()?;
         let to_tokens = |x: &Tensor| x.flatten_from(2)?.transpose(1, 2)?.contiguous(); // [b, h·w, c]
         let to_map = |x: &Tensor| x.transpose(1, 2)?.contiguous()?.reshape((b, c, h, w));
@@ -70,7 +89,7 @@ impl Transformer2DModel {
             Projection::Convolution(convolution) => to_tokens(&convolution.forward(&normed)?)?,
         };
         for block in &self.transformer_blocks {
-            tokens = block.forward(&tokens, encoder_hidden_states)?;
+            tokens = block.forward(&tokens, context)?;
         }
         let out = match &self.proj_out {
             Projection::Linear(linear) => to_map(&linear.forward(&tokens)?)?,
@@ -107,10 +126,10 @@ impl BasicTransformerBlock {
         })
     }
 
-    fn forward(&self, x: &Tensor, encoder_hidden_states: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, context: &mut Context) -> Result<Tensor> {
         let normed = self.norm1.forward(x)?;
         let x = (x + self.attn1.forward(&normed, &normed)?)?;
-        let x = (&x + self.attn2.forward(&self.norm2.forward(&x)?, encoder_hidden_states)?)?;
+        let x = (&x + self.attn2.cross(&self.norm2.forward(&x)?, context)?)?;
         let gated = ops::geglu(&self.feed_forward_in.forward(&self.norm3.forward(&x)?)?)?;
         Ok((x + self.feed_forward_out.forward(&gated)?)?)
     }
@@ -140,7 +159,30 @@ impl Attention {
 
     /// `x [b, n, c]` attends to `context [b, m, ·]` → `[b, n, c]`.
     fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
-        let (query, key, value) = (self.to_q.forward(x)?, self.to_k.forward(context)?, self.to_v.forward(context)?);
-        self.to_out.forward(&ops::attention(&query, &key, &value, self.num_heads, self.scale, false)?)
+        self.attend(x, &self.to_k.forward(context)?, &self.to_v.forward(context)?)
+    }
+
+    /// As [`forward`](Self::forward), with keys and values that may have been made before.
+    fn cross(&self, x: &Tensor, context: &mut Context) -> Result<Tensor> {
+        let projected = match context {
+            Context::States(states) => return self.forward(x, states),
+            Context::Projected(projected) => projected.next(),
+        };
+        match projected {
+            Some(Some((key, value))) => self.attend(x, key, value),
+            Some(None) => self.to_out.forward_zeros(x),
+            None => Err(Error::Invalid("the context was projected by another network".to_owned())),
+        }
+    }
+
+    fn attend(&self, x: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
+        let query = self.to_q.forward(x)?;
+        self.to_out.forward(&ops::attention(&query, key, value, self.num_heads, self.scale, false)?)
+    }
+
+    /// Neither projection has a bias: all-zero states, SDXL's empty condition, have all-zero keys and values.
+    fn project(&self, states: &Tensor) -> Result<KeysValues> {
+        let largest = states.abs()?.flatten_all()?.max(0)?.to_dtype(DType::F32)?.to_scalar::<f32>()?;
+        Ok(if largest == 0.0 { None } else { Some((self.to_k.forward(states)?, self.to_v.forward(states)?)) })
     }
 }
