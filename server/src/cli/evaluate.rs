@@ -34,6 +34,12 @@ pub(crate) struct Evaluate {
     /// Where the noises come from
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..1 << 53))]
     seed: i64,
+    /// Sampling steps [default: as the job's own comparison]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    num_inference_steps: Option<u32>,
+    /// Guidance scale, 1 is none [default: as the job's own comparison]
+    #[arg(long, value_name = "G", value_parser = guidance_scale)]
+    guidance_scale: Option<f64>,
     /// Who judges
     #[arg(long, value_name = "NAME", default_value = "shapes")]
     answerer: String,
@@ -98,12 +104,20 @@ impl Evaluate {
             graph_ids: graphs.iter().map(|graph| graph.id).collect(),
             num_noises: self.num_noises,
             seed: self.seed,
-            num_inference_steps: spec.num_inference_steps.map_or(made.num_inference_steps as u32, |steps| steps as u32),
-            guidance_scale: spec.guidance_scale.unwrap_or(made.guidance_scale),
+            num_inference_steps: (self.num_inference_steps)
+                .or(spec.num_inference_steps.map(|steps| steps as u32))
+                .unwrap_or(made.num_inference_steps as u32),
+            guidance_scale: self.guidance_scale.or(spec.guidance_scale).unwrap_or(made.guidance_scale),
             answerer: answerer.name().to_owned(),
             answerer_version: answerer.version().to_owned(),
         })
     }
+}
+
+/// Within the limits of the API.
+fn guidance_scale(word: &str) -> Result<f64, String> {
+    let scale = word.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=100.0).contains(&scale) { Ok(scale) } else { Err("must be between 0 and 100".to_owned()) }
 }
 
 async fn load(context: &TaskContext, id: Uuid) -> anyhow::Result<Evaluation> {
