@@ -63,7 +63,7 @@ pub fn adapters_from_any(tensors: TensorMap, header: &Header, base: &TensorMap) 
             .ok_or_else(|| unknown(&name, "belongs to no linear layer of this network"))?;
         adapters.insert(format!("{layer}.{part}"), tensor);
     }
-    if let Some(alpha) = header_alpha(header) {
+    if let Some(alpha) = header_alpha(header)? {
         let additions: TensorMap = adapters
             .iter()
             .filter_map(|(name, down)| Some((name.strip_suffix("lora_A.weight")?, down)))
@@ -75,9 +75,11 @@ pub fn adapters_from_any(tensors: TensorMap, header: &Header, base: &TensorMap) 
     Ok(adapters)
 }
 
-/// The present name of a tensor that older versions of diffusers saved under another: the attention of the VAE, as in
-/// every published folder of SD1.5.
+/// The present name of a tensor that was saved under another: the attention of the VAE by older versions of diffusers, as
+/// in every published folder of SD1.5; anything below `module.` by torch's data-parallel wrappers, as in the published
+/// scene-graph encoder of SDXL-SG.
 pub fn current_name(name: &str) -> String {
+    let name = name.strip_prefix("module.").unwrap_or(name);
     const RENAMED: [(&str, &str); 4] =
         [("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0")];
     for (old, new) in RENAMED {
@@ -148,10 +150,27 @@ fn split(name: &str) -> Option<(String, &'static str)> {
     Some((layer, part))
 }
 
-/// The alpha of PEFT's settings in the header, as diffusers writes them.
-fn header_alpha(header: &Header) -> Option<f64> {
-    let settings: Value = serde_json::from_str(header.get("lora_adapter_metadata")?).ok()?;
-    ["unet.lora_alpha", "lora_alpha"].iter().find_map(|key| settings.get(key)?.as_f64())
+/// Field of the header with PEFT's settings, as diffusers writes them.
+pub const SETTINGS: &str = "lora_adapter_metadata";
+
+/// The alpha of PEFT's settings in the header.
+///
+/// # Errors
+/// The settings are not JSON, or scale the adapters in a way that is not implemented.
+fn header_alpha(header: &Header) -> Result<Option<f64>> {
+    let Some(text) = header.get(SETTINGS) else { return Ok(None) };
+    let fault = |key: &str, message: String| Error::Config { path: "LoRA".into(), key: key.to_owned(), message };
+    let settings: Value =
+        serde_json::from_str(text).map_err(|error| fault(SETTINGS, format!("is not JSON: {error}")))?;
+    let find = |key: &str| settings.get(format!("unet.{key}")).or_else(|| settings.get(key));
+    for key in ["use_rslora", "use_dora", "alpha_pattern"] {
+        match find(key) {
+            None | Some(Value::Null | Value::Bool(false)) => {}
+            Some(Value::Object(patterns)) if patterns.is_empty() => {}
+            Some(value) => return Err(fault(key, format!("{value} is not implemented; every adapter has one alpha"))),
+        }
+    }
+    Ok(find("lora_alpha").and_then(Value::as_f64))
 }
 
 #[cfg(test)]
@@ -207,6 +226,16 @@ mod tests {
         for name in ["unet.nowhere.to_q.lora_A.weight", "conv_in.weight", "lora_te_text_model.lora_down.weight"] {
             let error = adapters_from_any([(name.to_owned(), tensor())].into(), &Header::new(), &base()).unwrap_err();
             assert!(matches!(&error, Error::Tensor { tensor, .. } if tensor == name), "{error}");
+        }
+    }
+
+    #[test]
+    fn scales_that_are_not_alpha_over_rank_are_refused() {
+        for (key, value) in [("use_rslora", "true"), ("unet.use_dora", "true"), ("unet.alpha_pattern", r#"{"to_q":2}"#)]
+        {
+            let header = [(SETTINGS.to_owned(), format!(r#"{{"{key}":{value},"lora_alpha":8}}"#))].into();
+            let error = adapters_from_any(TensorMap::new(), &header, &base()).unwrap_err().to_string();
+            assert!(error.contains(key.trim_start_matches("unet.")), "{error}");
         }
     }
 

@@ -14,8 +14,8 @@ use rand_distr::{Distribution, Normal};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::weights::{TensorMap, VarMap, write_whole};
-use crate::{Error, Result, ops};
+use crate::weights::{SafetensorsFile, TensorMap, VarMap, write_whole};
+use crate::{Error, Result, checkpoint_keys, ops};
 
 const DOWN: &str = "lora_A.weight";
 const UP: &str = "lora_B.weight";
@@ -172,6 +172,35 @@ impl LoraSettings {
     }
 }
 
+/// `base` with the adapters of a file in any known style, ready to load a network from. Those of linear layers stay beside
+/// their weights; those of convolutions (kohya's scripts make them for SD1.5's projections) are added to the weights.
+///
+/// # Errors
+/// A tensor that is part of no adapter or belongs to no layer of `base`, or an adapter that is half or fits not its layer.
+pub fn add(base: &TensorMap, file: TensorMap, path: &Path) -> Result<TensorMap> {
+    let mut header = SafetensorsFile::open(path)?.metadata().clone();
+    // PEFT writes its settings beside the file, diffusers into it.
+    let beside = path.with_file_name("adapter_config.json");
+    if !header.contains_key(checkpoint_keys::SETTINGS) && beside.is_file() {
+        header.insert(checkpoint_keys::SETTINGS.to_owned(), fs_err::read_to_string(&beside)?);
+    }
+    let named = |error| match error {
+        Error::Tensor { tensor, message, .. } => Error::Tensor { path: path.to_owned(), tensor, message },
+        Error::Config { key, message, .. } => Error::Config { path: path.to_owned(), key, message },
+        other => other,
+    };
+    let adapters = checkpoint_keys::adapters_from_any(file, &header, base).map_err(named)?;
+    let is_convolution = |name: &str| {
+        let layer = [DOWN, UP, ALPHA].iter().find_map(|part| name.strip_suffix(part));
+        layer.and_then(|layer| base.get(&format!("{layer}weight"))).is_some_and(|weight| weight.rank() == 4)
+    };
+    let (convolutions, linear): (TensorMap, TensorMap) =
+        adapters.into_iter().partition(|(name, _)| is_convolution(name));
+    let mut all = merge(base, &convolutions).map_err(named)?;
+    all.extend(linear);
+    Ok(all)
+}
+
 /// `base` with every adapter in `adapters` added to its layer for good: W + (alpha/rank) B A.
 ///
 /// # Errors
@@ -187,13 +216,30 @@ pub fn merge(base: &TensorMap, adapters: &TensorMap) -> Result<TensorMap> {
         let up = adapters.get(&format!("{layer}{UP}")).ok_or_else(|| missing(UP))?;
         let name = format!("{layer}weight");
         let weight = base.get(&name).ok_or_else(|| missing("weight"))?;
-        let rank = down.dim(0)? as f64;
+        let fault = || Error::Tensor {
+            path: "LoRA".into(),
+            tensor: format!("{layer}{DOWN}"),
+            message: format!(
+                "of shape {:?}, with {UP} of {:?}, does not fit a weight of {:?}",
+                down.dims(),
+                up.dims(),
+                weight.dims()
+            ),
+        };
+        let rank = down.dims().first().copied().unwrap_or(0);
+        let (rows, columns) = (weight.dim(0)?, weight.elem_count() / weight.dim(0)?.max(1));
+        // Kernels of convolutions as matrices: `down [rank, in, k, k]`, `up [out, rank, 1, 1]`.
+        if rank == 0 || down.elem_count() != rank * columns || up.elem_count() != rows * rank || up.dim(0)? != rows {
+            return Err(fault());
+        }
+        let (down, up) = (down.reshape((rank, columns))?, up.reshape((rows, rank))?);
+        let rank = rank as f64;
         let alpha = match adapters.get(&format!("{layer}{ALPHA}")) {
             Some(alpha) => f64::from(alpha.to_dtype(DType::F32)?.flatten_all()?.get(0)?.to_scalar::<f32>()?),
             None => rank,
         };
         let change = (up.to_dtype(weight.dtype())?.matmul(&down.to_dtype(weight.dtype())?)? * (alpha / rank))?;
-        merged.insert(name, (weight + change)?);
+        merged.insert(name, (weight + change.reshape(weight.shape())?)?);
     }
     Ok(merged)
 }
@@ -209,7 +255,6 @@ fn normal_values(seed: u64, layer: &str, rank: usize, in_width: usize) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint_keys;
     use crate::linear::Linear;
     use crate::weights::{load_strictly, read_file};
 

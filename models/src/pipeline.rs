@@ -4,20 +4,23 @@
 //! p pooled width · T inference steps
 
 mod guided;
+mod prompt;
 
 use crate::checkpoint_keys;
-use crate::model_folder::{ModelFolder, Which};
+use crate::lora;
+use crate::model_folder::ModelFolder;
 use crate::scene_graph_encoder::{GraphFeatures, GraphText, GraphTokens, SceneGraphEncoder, SceneGraphEncoderConfig};
 use crate::scheduler::{InverseLabel, NoiseSchedule};
 use crate::text_conditioning::TextStack;
 use crate::tokenizer::Tokenizer;
 use crate::trainer::data_parallel;
 use crate::unet::UNet2DConditionModel;
-use crate::vae::AutoencoderKL;
-use crate::weights::{SafetensorsFile, TensorMap, content_hash, load_strictly, read_file, read_json};
+use crate::vae::{AutoencoderKL, TileSize};
+use crate::weights::{TensorMap, content_hash, load_strictly, read_file, read_json};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use guided::Guided;
+use prompt::Tokenizers;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -67,14 +70,6 @@ impl Conditioning {
         let embeds: Vec<&Tensor> = parts.iter().map(|p| &p.text_embeds).collect();
         Ok(Self { encoder_hidden_states: Tensor::cat(&states, 0)?, text_embeds: Tensor::cat(&embeds, 0)? })
     }
-
-    /// The same number of empty conditions: all zeros, as SDXL has it.
-    pub fn unconditional(&self) -> Result<Self> {
-        Ok(Self {
-            encoder_hidden_states: self.encoder_hidden_states.zeros_like()?,
-            text_embeds: self.text_embeds.zeros_like()?,
-        })
-    }
 }
 
 /// What of a scene graph conditions the image.
@@ -119,14 +114,19 @@ pub struct Inversion {
 #[derive(Clone)]
 pub struct Pipeline {
     device: Device,
-    tokenizer: Tokenizer,
+    tokenizers: Tokenizers,
     encoders: Arc<TextStack>,
+    /// What an image is conditioned on that is told nothing, one row.
+    empty: Conditioning,
+    /// Whether the folder has no scene-graph encoder: sentences are then prompts like any other.
+    plain: bool,
     scene_graph_encoder: Option<Arc<SceneGraphEncoder>>,
     /// What the encoder was loaded from.
     scene_graph_encoder_weights: Option<Arc<(SceneGraphEncoderConfig, TensorMap)>>,
     unet: Arc<UNet2DConditionModel>,
     unet_weights: Arc<TensorMap>,
     vae: Arc<AutoencoderKL>,
+    vae_tile: Option<TileSize>,
     schedule: NoiseSchedule,
     hash: String,
 }
@@ -136,8 +136,8 @@ impl Pipeline {
     /// with in f32.
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
         let folder = ModelFolder::open(dir)?;
-        let tokenizer = folder.tokenizer(Which::First)?;
         let (encoders, mut hashed) = folder.text_stack(DType::F32, device)?;
+        let tokenizers = Tokenizers::load(&folder, &encoders)?;
         let scene_graph_encoder = if folder.has("scene_graph_encoder") {
             let (network, weights) = folder.scene_graph_encoder(DType::F32, device)?;
             hashed.push(("scene_graph_encoder", weights));
@@ -158,13 +158,16 @@ impl Pipeline {
         let unet_weights = hashed.pop().map(|(_, weights)| weights).unwrap_or_default();
         Ok(Self {
             device: device.clone(),
-            tokenizer,
+            empty: tokenizers.empty(&folder, &encoders, device)?,
+            plain: !folder.has("scene_graph_encoder"),
+            tokenizers,
             encoders: Arc::new(encoders),
             scene_graph_encoder,
             scene_graph_encoder_weights,
             unet: Arc::new(unet),
             unet_weights: Arc::new(unet_weights),
             vae: Arc::new(vae),
+            vae_tile: None,
             schedule: folder.schedule()?,
             hash,
         })
@@ -222,7 +225,19 @@ impl Pipeline {
 
     /// The first tokenizer, whose ids the second encoder shares.
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
+        &self.tokenizers.first
+    }
+
+    /// What `count` images are conditioned on that are told nothing: zeros in SDXL (unless `model_index.json` says
+    /// otherwise), the encoding of the empty prompt in SD1.5.
+    pub fn unconditional(&self, count: usize) -> Result<Conditioning> {
+        self.empty.select(&vec![0; count])
+    }
+
+    /// The same pipeline, whose VAE works on pictures larger than a tile piece by piece.
+    #[must_use]
+    pub fn with_vae_tiles(&self, tile: Option<TileSize>) -> Self {
+        Self { vae_tile: tile, ..self.clone() }
     }
 
     /// The same pipeline with another scene-graph encoder, or none.
@@ -239,19 +254,21 @@ impl Pipeline {
     /// # Errors
     /// The file is broken, or a tensor of it belongs to no layer of these networks.
     pub fn with_unet(&self, weights: &Path) -> Result<Self> {
-        let header = SafetensorsFile::open(weights)?.metadata().clone();
         let mut trained = read_file(weights, DType::F32, &self.device)?;
         let of_encoder: TensorMap = trained
             .iter()
             .filter_map(|(name, tensor)| Some((name.strip_prefix(ENCODER_PREFIX)?.to_owned(), tensor.clone())))
             .collect();
         trained.retain(|name, _| !name.starts_with(ENCODER_PREFIX));
-        if checkpoint_keys::are_adapters(&trained) {
-            trained = checkpoint_keys::adapters_from_any(trained, &header, &self.unet_weights)?;
-        }
-        let mut all =
-            if trained.contains_key("conv_in.weight") { TensorMap::new() } else { (*self.unet_weights).clone() };
-        all.extend(trained);
+        let all = if checkpoint_keys::are_adapters(&trained) {
+            lora::add(&self.unet_weights, trained, weights)?
+        } else if trained.contains_key("conv_in.weight") {
+            trained
+        } else {
+            let mut all = (*self.unet_weights).clone();
+            all.extend(trained);
+            all
+        };
         let unet =
             load_strictly(&all, weights, &self.device, |vb| UNet2DConditionModel::load(&vb, self.unet.config()))?;
         let mut hashed = vec![(self.hash.as_str(), &all)];
@@ -296,7 +313,7 @@ impl Pipeline {
             (Some(encoder), GraphMode::SceneGraph) => {
                 let tokens = graphs
                     .iter()
-                    .map(|graph| GraphTokens::prepare(graph, &self.tokenizer))
+                    .map(|graph| GraphTokens::prepare(graph, self.tokenizer()))
                     .collect::<Result<Vec<_>>>()?;
                 let features = GraphFeatures::encode(&tokens, |sequences| {
                     let features = self.encoders.encode(sequences, &self.device)?;
@@ -307,9 +324,15 @@ impl Pipeline {
                     text_embeds: features.pooled,
                 })
             }
+            _ if self.plain => {
+                let prompts: Vec<String> = graphs.iter().map(GraphText::sentence).collect();
+                self.tokenizers.encode(&prompts, &self.encoders, &self.device)
+            }
             _ => {
-                let sequences =
-                    graphs.iter().map(|graph| self.tokenizer.encode(&graph.sentence())).collect::<Result<Vec<_>>>()?;
+                let sequences = graphs
+                    .iter()
+                    .map(|graph| self.tokenizer().encode(&graph.sentence()))
+                    .collect::<Result<Vec<_>>>()?;
                 let features = self.encoders.encode(&sequences, &self.device)?;
                 Ok(Conditioning { encoder_hidden_states: features.extended()?, text_embeds: features.pooled })
             }
@@ -436,7 +459,7 @@ impl Pipeline {
         let starts: Vec<usize> = (0..count).step_by(IMAGES_PER_CHUNK).collect();
         let parts = data_parallel::map(&starts, |&start| {
             let part = latents.narrow(0, start, IMAGES_PER_CHUNK.min(count - start))?;
-            let pictures = self.vae.decode(&self.vae.unscale(&part)?)?;
+            let pictures = self.vae.decode_tiled(&self.vae.unscale(&part)?, self.vae_tile)?;
             let pictures = pictures.affine(127.5, 127.5)?.clamp(0.0, 255.0)?.round()?.to_dtype(DType::U8)?;
             let pictures = pictures.permute((0, 2, 3, 1))?.contiguous()?; // [b, H, W, 3]
             (0..pictures.dim(0)?)
@@ -460,7 +483,7 @@ impl Pipeline {
             }
             let pixels = Tensor::from_vec(images.concat(), (images.len(), size, size, 3), &self.device)?;
             let pixels = pixels.to_dtype(DType::F32)?.permute((0, 3, 1, 2))?.affine(2.0 / 255.0, -1.0)?.contiguous()?;
-            self.vae.scale(&self.vae.encode(&pixels)?.mean)
+            self.vae.scale(&self.vae.encode_tiled(&pixels, self.vae_tile)?.mean)
         })?;
         Ok(Tensor::cat(&parts, 0)?)
     }

@@ -6,7 +6,7 @@
 mod inputs;
 mod networks;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use candle_core::DType;
@@ -18,6 +18,7 @@ pub use inputs::Inputs;
 use crate::model_folder::{ModelFolder, Which};
 use crate::scene_graph_encoder::GraphText;
 use crate::scheduler::InverseLabel;
+use crate::vae::TileSize;
 use crate::weights::TensorMap;
 use crate::{Error, Result};
 use networks::{Ddim, Prepared};
@@ -64,6 +65,17 @@ pub struct Settings {
     pub device: Device,
     /// Runs that are timed, after one that is not; 0: one run, not timed.
     pub repeats: usize,
+    /// The VAE works on pictures larger than this piece by piece; none: on any as a whole.
+    pub vae_tile: Option<TileSize>,
+    /// A file of adapters for the UNet, in the style of diffusers, PEFT or kohya.
+    pub lora: Option<PathBuf>,
+}
+
+impl Settings {
+    /// In f32 on the CPU, once.
+    pub fn cpu() -> Self {
+        Self { dtype: DType::F32, device: Device::Cpu, repeats: 0, vae_tile: None, lora: None }
+    }
 }
 
 /// Tensors that came out, and how long it took.
@@ -117,16 +129,17 @@ pub fn run(network: &Network, folder: &Path, inputs: &Inputs, settings: &Setting
 }
 
 fn prepare(network: &Network, folder: &ModelFolder, inputs: &Inputs, settings: &Settings) -> Result<Prepared> {
-    let Settings { dtype, device, .. } = settings;
+    let Settings { dtype, device, vae_tile, .. } = settings;
+    let lora = settings.lora.as_deref();
     let inputs = inputs.on(*dtype, device);
     match network {
-        Network::Unet { gradients } => networks::unet(folder, &inputs, *gradients),
-        Network::VaeEncode => networks::vae_encode(folder, &inputs),
-        Network::VaeDecode => networks::vae_decode(folder, &inputs),
+        Network::Unet { gradients } => networks::unet(folder, &inputs, *gradients, lora),
+        Network::VaeEncode => networks::vae_encode(folder, &inputs, *vae_tile),
+        Network::VaeDecode => networks::vae_decode(folder, &inputs, *vae_tile),
         Network::TextEncoder(which) => networks::text_encoder(folder, &inputs, *which),
-        Network::DdimSample(steps) => networks::ddim(folder, &inputs, *steps, Ddim::Sample),
-        Network::DdimInvert(steps, label) => networks::ddim(folder, &inputs, *steps, Ddim::Invert(*label)),
-        Network::EulerSample(steps) => networks::ddim(folder, &inputs, *steps, Ddim::Euler),
+        Network::DdimSample(steps) => networks::ddim(folder, &inputs, *steps, Ddim::Sample, lora),
+        Network::DdimInvert(steps, label) => networks::ddim(folder, &inputs, *steps, Ddim::Invert(*label), lora),
+        Network::EulerSample(steps) => networks::ddim(folder, &inputs, *steps, Ddim::Euler, lora),
         Network::SceneGraphEncoder(graph) => networks::scene_graph_encoder(folder, graph, *dtype, device),
     }
 }

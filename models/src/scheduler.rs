@@ -38,9 +38,12 @@ pub struct SchedulerConfig {
     /// Whether ᾱ before the first timestep is 1, or ᾱ(0).
     pub set_alpha_to_one: bool,
     pub prediction_type: PredictionType,
-    /// Absent: true for `DDIMScheduler`, as in diffusers, false for schedulers that know no clipping.
+    /// Whether DDIM clips its estimate of x₀; Euler's sampler and the inversion (that of the released script) never do.
+    /// Absent: true for `DDIMScheduler` and `DDPMScheduler`, as in diffusers, false for schedulers that know no clipping.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_sample: Option<bool>,
+    /// Bound of the clipping: x₀ is brought into ± this.
+    pub clip_sample_range: f64,
     pub thresholding: bool,
     pub rescale_betas_zero_snr: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,6 +67,7 @@ impl Default for SchedulerConfig {
             set_alpha_to_one: true,
             prediction_type: PredictionType::Epsilon,
             clip_sample: None,
+            clip_sample_range: 1.,
             thresholding: false,
             rescale_betas_zero_snr: false,
             trained_betas: None,
@@ -149,8 +153,8 @@ impl NoiseSchedule {
         let refuse = |key: &str, message: String| {
             Err(Error::Config { path: "scheduler_config.json".into(), key: key.to_owned(), message })
         };
-        if config.clip_sample.unwrap_or(config.class_name == "DDIMScheduler") {
-            return refuse("clip_sample", "clipping is for images, not for latents; must be false".to_owned());
+        if !(config.clip_sample_range > 0. && config.clip_sample_range.is_finite()) {
+            return refuse("clip_sample_range", format!("{} is no bound to clip at", config.clip_sample_range));
         }
         if config.thresholding {
             return refuse("thresholding", "is not implemented; must be false".to_owned());
@@ -159,7 +163,6 @@ impl NoiseSchedule {
         let free = [
             "skip_prk_steps",
             "sample_max_value",
-            "clip_sample_range",
             "dynamic_thresholding_ratio",
             "interpolation_type",
             "use_karras_sigmas",
@@ -216,6 +219,12 @@ impl NoiseSchedule {
     /// The configuration that it was made from.
     pub fn config(&self) -> &SchedulerConfig {
         &self.config
+    }
+
+    /// The bound that DDIM clips its estimate of x₀ at, where it does.
+    pub fn clip_range(&self) -> Option<f64> {
+        let by_default = ["DDIMScheduler", "DDPMScheduler"].contains(&self.config.class_name.as_str());
+        self.config.clip_sample.unwrap_or(by_default).then_some(self.config.clip_sample_range)
     }
 
     /// Number of timesteps that the network was trained on.
@@ -448,7 +457,7 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!(refused(r#"{"_class_name":"DDIMScheduler"}"#), "clip_sample");
+        assert_eq!(refused(r#"{"clip_sample":true,"clip_sample_range":0}"#), "clip_sample_range");
         assert_eq!(refused(r#"{"clip_sample":false,"thresholding":true}"#), "thresholding");
         assert_eq!(refused(r#"{"clip_sample":false,"trained_betas":[0.1]}"#), "trained_betas");
         let euler =

@@ -71,6 +71,28 @@ impl TextStack {
     }
 }
 
+impl TextStack {
+    /// States `[b, n, d]` and pooled `[b, p]` as diffusers' pipelines condition on them: of SD1.5 the final states, of SDXL
+    /// the penultimate ones of both encoders side by side. `second` are the ids for the second encoder, where it pads
+    /// otherwise than the first.
+    ///
+    /// # Errors
+    /// More ids than positions, or an id beyond the vocabulary.
+    pub fn encode_padded(&self, first: &Tensor, second: Option<&Tensor>) -> Result<(Tensor, Tensor)> {
+        match self {
+            Self::One(encoder) => {
+                let output = encoder.forward(first)?;
+                Ok((output.last_hidden_state, output.pooled))
+            }
+            Self::Two(both) => {
+                let second = both.second.forward(second.unwrap_or(first))?;
+                let first = both.first.forward(first)?;
+                Ok((Tensor::cat(&[first.penultimate, second.penultimate], 2)?, second.pooled))
+            }
+        }
+    }
+}
+
 /// Sequences as one tensor `[b, n]`, the shorter ones filled up with their end tokens.
 fn filled_up(sequences: &[Vec<u32>], device: &Device) -> Result<Tensor> {
     let longest = sequences.iter().map(Vec::len).max().unwrap_or(0);

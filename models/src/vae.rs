@@ -6,8 +6,10 @@
 
 mod blocks;
 mod config;
+mod tiling;
 
 pub use config::AutoencoderKLConfig;
+pub use tiling::TileSize;
 
 use crate::Result;
 use crate::layers::Conv2d;
@@ -61,10 +63,19 @@ impl AutoencoderKL {
 
     /// Pictures `[b, 3, H, W]` in [-1, 1] → the posterior of their latents.
     pub fn encode(&self, sample: &Tensor) -> Result<Posterior> {
-        let mut moments = self.encoder.forward(sample)?;
-        if let Some(convolution) = &self.quant_conv {
-            moments = convolution.forward(&moments)?;
+        self.posterior(&self.moments(sample)?)
+    }
+
+    /// `[b, 2c, h, w]`: means and log variances.
+    fn moments(&self, sample: &Tensor) -> Result<Tensor> {
+        let moments = self.encoder.forward(sample)?;
+        match &self.quant_conv {
+            Some(convolution) => convolution.forward(&moments),
+            None => Ok(moments),
         }
+    }
+
+    fn posterior(&self, moments: &Tensor) -> Result<Posterior> {
         let channels = self.config.latent_channels;
         Ok(Posterior {
             mean: moments.narrow(1, 0, channels)?.contiguous()?,

@@ -40,7 +40,7 @@ impl Damaged {
 
 fn decode(folder: &Path) -> models::Result<()> {
     let inputs = Inputs::read(&golden("sd15/vae_decode.in.safetensors"))?;
-    let settings = Settings { dtype: DType::F32, device: Device::Cpu, repeats: 0 };
+    let settings = Settings::cpu();
     run(&Network::VaeDecode, folder, &inputs, &settings).map(drop)
 }
 
@@ -178,7 +178,7 @@ fn an_index_must_stay_in_its_folder_and_tell_the_truth() {
 #[test]
 fn inputs_are_checked_by_name() {
     let read = |name: &str| models::weights::read_file(&golden(name), DType::F32, &Device::Cpu).unwrap();
-    let settings = Settings { dtype: DType::F32, device: Device::Cpu, repeats: 0 };
+    let settings = Settings::cpu();
     let tensors = read("sdxl/unet.in.safetensors");
     let error = |change: &dyn Fn(&mut models::weights::TensorMap)| {
         let mut tensors = tensors.clone();

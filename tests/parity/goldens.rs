@@ -7,7 +7,8 @@ use models::model_folder::Which;
 use models::run::{Inputs, Network, Settings, Steps, run};
 use models::scene_graph_encoder::GraphText;
 use models::scheduler::InverseLabel;
-use models::weights::{SafetensorsFile, TensorMap, read_json};
+use models::vae::TileSize;
+use models::weights::{SafetensorsFile, TensorMap, read_file, read_json, write_file};
 use serde::Deserialize;
 
 use super::{golden, root};
@@ -40,6 +41,11 @@ struct Case {
     guidance: f64,
     label: Option<InverseLabel>,
     graph: Option<GraphText>,
+    /// The VAE works in tiles of the size that its configuration has.
+    #[serde(default)]
+    tiled: bool,
+    /// A file of adapters beside the cases.
+    lora: Option<String>,
 }
 
 impl Case {
@@ -68,7 +74,12 @@ impl Case {
 fn run_case(folder: &Path, model: &Path, case: &Case, dtype: DType) -> (TensorMap, TensorMap) {
     let file = |part: &str| folder.join(format!("{}.{part}.safetensors", case.name));
     let inputs = Inputs::read(&file("in")).unwrap();
-    let settings = Settings { dtype, device: Device::Cpu, repeats: 0 };
+    let settings = Settings {
+        dtype,
+        vae_tile: case.tiled.then_some(TileSize::OfConfig),
+        lora: case.lora.as_ref().map(|file| folder.join(file)),
+        ..Settings::cpu()
+    };
     let outcome = run(&case.network(), model, &inputs, &settings)
         .unwrap_or_else(|error| panic!("{}/{}: {error}", folder.display(), case.name));
     let mut expected = SafetensorsFile::open(&file("out")).unwrap();
@@ -114,12 +125,16 @@ fn assert_gradient_close(what: &str, got: &Tensor, expected: &Tensor, of_sample:
 }
 
 fn check(name: &str) {
-    let folder = golden(name);
-    let index: Index = read_json(&folder.join("cases.json")).unwrap();
+    let index: Index = read_json(&golden(name).join("cases.json")).unwrap();
     let model = root(&index.model);
-    assert!(index.cases.len() >= 7, "{name}: {} cases", index.cases.len());
+    check_on(name, &model, &index);
+}
+
+fn check_on(name: &str, model: &Path, index: &Index) {
+    let folder = golden(name);
+    assert!(index.cases.len() >= if name.starts_with("lora") { 3 } else { 7 }, "{name}: {}", index.cases.len());
     for case in &index.cases {
-        let (got, expected) = run_case(&folder, &model, case, DType::F32);
+        let (got, expected) = run_case(&folder, model, case, DType::F32);
         // Of the embedded model not every gradient is kept.
         let whole = name != "tiny" || !case.gradients;
         assert!(!whole || got.keys().eq(expected.keys()), "{name}/{}: other tensors than expected", case.name);
@@ -157,6 +172,45 @@ fn half_precision_variant() {
 }
 
 #[test]
+fn clipped_estimates_and_tiles() {
+    check("clipped");
+}
+
+#[test]
+fn adapters_of_linear_layers() {
+    check("lora_xl");
+}
+
+#[test]
+fn adapters_of_projections_by_convolution() {
+    check("lora_sd");
+}
+
+/// What torch's data-parallel wrapper saved, as the published scene-graph encoder of SDXL-SG is.
+#[test]
+fn names_below_module_are_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = golden("sdxl/model");
+    for part in ["tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "scene_graph_encoder"] {
+        fs_err::create_dir_all(dir.path().join(part)).unwrap();
+        for entry in fs_err::read_dir(model.join(part)).unwrap() {
+            let file = entry.unwrap().path();
+            fs_err::copy(&file, dir.path().join(part).join(file.file_name().unwrap())).unwrap();
+        }
+    }
+    let weights = dir.path().join("scene_graph_encoder/model.safetensors");
+    let renamed = read_file(&weights, DType::F32, &Device::Cpu).unwrap();
+    let renamed = renamed.into_iter().map(|(name, tensor)| (format!("module.{name}"), tensor)).collect();
+    write_file(&weights, &renamed, DType::F32).unwrap();
+    let index: Index = read_json(&golden("sdxl/cases.json")).unwrap();
+    let case = index.cases.iter().find(|case| case.graph.is_some()).unwrap();
+    let (got, expected) = run_case(&golden("sdxl"), dir.path(), case, DType::F32);
+    for (tensor, expected) in &expected {
+        assert_close(&format!("module./{tensor}"), &got[tensor], expected, OUTPUT);
+    }
+}
+
+#[test]
 fn single_file_of_sd15() {
     check("original_sd15");
 }
@@ -180,7 +234,10 @@ fn every_golden_folder_is_checked() {
         check("tiny");
     }
     names.retain(|name| name != "tiny");
-    assert_eq!(names, ["original_sd15", "original_xl", "sd15", "sdxl", "variant", "velocity"]);
+    assert_eq!(
+        names,
+        ["clipped", "lora_sd", "lora_xl", "original_sd15", "original_xl", "sd15", "sdxl", "variant", "velocity"]
+    );
 }
 
 #[test]
@@ -191,8 +248,14 @@ fn half_precision_stays_near() {
         for case in
             index.cases.iter().filter(|case| ["unet", "vae_decode", "text_encoder"].contains(&case.name.as_str()))
         {
-            let case =
-                Case { gradients: false, graph: None, name: case.name.clone(), network: case.network.clone(), ..*case };
+            let case = Case {
+                gradients: false,
+                graph: None,
+                lora: None,
+                name: case.name.clone(),
+                network: case.network.clone(),
+                ..*case
+            };
             let (got, expected) = run_case(&folder, &root(&index.model), &case, DType::BF16);
             for (tensor, got) in &got {
                 assert_close(&format!("{name}/{}/{tensor} in bf16", case.name), got, &expected[tensor], HALF);
@@ -207,7 +270,7 @@ fn a_batch_is_its_images() {
     let folder = golden("sdxl");
     let inputs = folder.join("unet.in.safetensors");
     let all = models::weights::read_file(&inputs, DType::F32, &Device::Cpu).unwrap();
-    let settings = Settings { dtype: DType::F32, device: Device::Cpu, repeats: 0 };
+    let settings = Settings::cpu();
     let run_on = |tensors: TensorMap| {
         let inputs = Inputs::new(&inputs, tensors);
         let outcome = run(&Network::Unet { gradients: false }, &folder.join("model"), &inputs, &settings).unwrap();

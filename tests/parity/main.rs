@@ -4,6 +4,7 @@
 mod damaged;
 mod goldens;
 mod layouts;
+mod prompts;
 mod texts;
 mod tokens;
 

@@ -1,11 +1,12 @@
 """Golden values of the Python reference, for `cargo test -p tests --test parity`.
 
-    pip install torch diffusers transformers safetensors
-    python tests/parity/make_goldens.py [sdxl] [sd15] [velocity] [variant] [original_sd15] [original_xl]
-                                        [tokens] [layouts] [tiny]
+    pip install torch diffusers transformers peft safetensors
+    python tests/parity/make_goldens.py [sdxl] [sd15] [velocity] [variant] [clipped] [original_sd15] [original_xl]
+                                        [lora_xl] [lora_sd] [prompts] [tokens] [layouts] [tiny]
 
 Each name of `specs.SPECS` makes `golden/NAME`: a folder of random parameters, `model`, and `cases.json` with inputs and
-outputs of its networks beside it; `original_…` a single file in the original naming instead of the folder. `tokens` makes the hashes of the ids of more than 10,000 strings, `layouts` the names and
+outputs of its networks beside it; `original_…` a single file in the original naming instead of the folder, `lora_…` adapters for the
+folder of another name. `tokens` makes the hashes of the ids of more than 10,000 strings, `layouts` the names and
 shapes of all tensors of full-size SDXL and SD1.5. `tiny` opens `models/tiny` as diffusers does; run it after each training
 of that model. Without names everything is made.
 
@@ -20,10 +21,11 @@ import tempfile
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from adapters import write_lora_files
 from compare import GRAPH, TEXTS
 from original import write_original
 from reference import Reference, make_folder, write_json
@@ -43,12 +45,16 @@ def cases(reference, spec):
     for name in ("text_encoder", "text_encoder_2"):
         if name in spec:
             yield name, name, {}, *reference.text(name, TEXTS[:2])
-    path = {"steps": 20, "guidance": 5.0}
-    yield "ddim_sample", "ddim_sample", path, *reference.ddim_sample(20, 5.0, 4, 6)
-    yield "ddim_invert", "ddim_invert", path, *reference.ddim_invert(20, 5.0, "destination", 4, 6)
+    guidance = spec.get("guidance", 5.0)
+    path = {"steps": 20, "guidance": guidance}
+    yield "ddim_sample", "ddim_sample", path, *reference.ddim_sample(20, guidance, 4, 6)
+    yield "ddim_invert", "ddim_invert", path, *reference.ddim_invert(20, guidance, "destination", 4, 6)
     source = {"steps": 7, "guidance": 2.0, "label": "source"}
     yield "ddim_invert_source", "ddim_invert", source, *reference.ddim_invert(7, 2.0, "source", 4, 6)
-    yield "euler_sample", "euler_sample", path, *reference.euler_sample(20, 5.0, 4, 6)
+    yield "euler_sample", "euler_sample", path, *reference.euler_sample(20, guidance, 4, 6)
+    if "tiled" in spec:
+        yield "vae_encode_tiled", "vae_encode", {"tiled": True}, *reference.vae_encode(1, 76, 60, tiled=True)
+        yield "vae_decode_tiled", "vae_decode", {"tiled": True}, *reference.vae_decode(2, 9, 21, tiled=True)
     if "scene_graph_encoder" in spec:
         yield "scene_graph_encoder", "scene_graph_encoder", {"graph": GRAPH}, *reference.scene_graph(GRAPH)
 
@@ -90,6 +96,38 @@ def make_original(name):
         inputs, outputs = reference.unet(h=4, w=6)
         made.append(("unet", "unet", {}, inputs, {"sample": outputs["sample"]}))
         write_cases(folder, f"tests/parity/golden/{name}/model.safetensors", made)
+
+
+def make_lora(name):
+    """Adapters of rank 3 and alpha 5 for the folder `of`, in each style, and what the UNet gives with them."""
+    of, pipeline = {"lora_xl": ("sdxl", StableDiffusionXLPipeline), "lora_sd": ("clipped", StableDiffusionPipeline)}[name]
+    folder, model = HERE / "golden" / name, HERE / "golden" / of / "model"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    reference = Reference(model, SPECS[of], seed=0)
+    inputs = {key: value for key, value in reference.unet(b=1, h=4, w=6)[0].items() if key != "cotangent"}
+    files = write_lora_files(folder, pipeline, reference, inputs)
+    made = [(file.split(".")[0], "unet", {"lora": file}, inputs, {"sample": output}) for file, output in files]
+    write_cases(folder, f"tests/parity/golden/{of}/model", made)
+
+
+@torch.no_grad()
+def make_prompts():
+    """What diffusers' pipelines condition on: SD1.5 (`clipped`) and SDXL (`variant`, with and without forced zeros)."""
+    prompt, tensors = "large red circle left of small blue square", {}
+    options = {"torch_dtype": torch.float32, "local_files_only": True}
+    pipeline = StableDiffusionPipeline.from_pretrained(HERE / "golden/clipped/model", safety_checker=None, **options)
+    states, empty = pipeline.encode_prompt(prompt, "cpu", 1, True)
+    tensors |= {"sd.encoder_hidden_states": states, "sd.empty.encoder_hidden_states": empty}
+    pipeline = StableDiffusionXLPipeline.from_pretrained(HERE / "golden/variant/model", variant="fp16", **options)
+    assert pipeline.config.force_zeros_for_empty_prompt
+    for forced in (True, False):
+        pipeline.register_to_config(force_zeros_for_empty_prompt=forced)
+        states, empty, pooled, empty_pooled = pipeline.encode_prompt(prompt, device="cpu")
+        name = "zeros" if forced else "empty"
+        tensors |= {"xl.encoder_hidden_states": states, "xl.text_embeds": pooled}
+        tensors |= {f"xl.{name}.encoder_hidden_states": empty, f"xl.{name}.text_embeds": empty_pooled}
+    save_file({key: value.clone() for key, value in tensors.items()}, HERE / "golden/prompts.safetensors")
 
 
 def make_tiny():
@@ -172,7 +210,8 @@ def make_layouts():
 def main():
     makers = {name: lambda name=name: make_random(name) for name in SPECS}
     makers |= {name: lambda name=name: make_original(name) for name in ORIGINAL}
-    makers |= {"tokens": make_tokens, "layouts": make_layouts, "tiny": make_tiny}
+    makers |= {name: lambda name=name: make_lora(name) for name in ("lora_xl", "lora_sd")}
+    makers |= {"prompts": make_prompts, "tokens": make_tokens, "layouts": make_layouts, "tiny": make_tiny}
     wanted = sys.argv[1:] or list(makers)
     torch.set_num_threads(1)
     for name in wanted:

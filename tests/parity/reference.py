@@ -196,15 +196,17 @@ class Reference:
         return AutoencoderKL.from_pretrained(self.folder / "vae", **self.options, **self.variant).eval()
 
     @torch.no_grad()
-    def vae_encode(self, b=2, height=24, width=32):
+    def vae_encode(self, b=2, height=24, width=32, tiled=False):
         vae = self.load_vae()
+        vae.use_tiling = tiled
         sample = torch.rand(b, vae.config.in_channels, height, width, generator=self.generator) * 2 - 1
         posterior = vae.encode(sample).latent_dist
         return {"sample": sample}, {"mean": posterior.mean, "logvar": posterior.logvar}
 
     @torch.no_grad()
-    def vae_decode(self, b=2, h=6, w=5):
+    def vae_decode(self, b=2, h=6, w=5, tiled=False):
         vae = self.load_vae()
+        vae.use_tiling = tiled
         latents = self.randn(b, vae.config.latent_channels, h, w)
         return {"latents": latents}, {"sample": vae.decode(latents).sample}
 

@@ -103,6 +103,22 @@ SPECS = {
     },
 }
 
+SPECS["clipped"] = {
+    # DDIM as Python's own default has it, which clips; a VAE whose tiles are small; convolutions that LoRA files adapt.
+    "pipeline": "StableDiffusionPipeline",
+    "unet": dict(
+        sample_size=8, block_out_channels=(8, 16), layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=2, norm_num_groups=4, cross_attention_dim=16,
+    ),
+    "vae": vae((8, 16, 16), scaling_factor=0.18215),
+    "text_encoder": clip(16, 2, 2, "quick_gelu"),
+    "scheduler": {**{key: value for key, value in DDIM.items() if key != "clip_sample"}, "clip_sample_range": 0.8},
+    "tiled": True,
+    # With clipping a network without training amplifies its own rounding along the path; guidance would do so further.
+    "guidance": 1.0,
+}
+
 # Single files in the original naming: 32 groups everywhere, eight heads in SD1.5, heads of 64 (at least one) in SDXL.
 ORIGINAL = {
     "original_sd15": {

@@ -68,10 +68,14 @@ impl D3po {
 /// `state` (x_t), `next` (x_s) and `output` (of the network at x_t) `[b, …]`; `steps` one for each of the b.
 ///
 /// # Errors
-/// The shapes do not agree, or a step without noise.
+/// The shapes do not agree, a step without noise, or one that clips x₀.
 pub fn log_likelihood(steps: &[DdimStep], state: &Tensor, next: &Tensor, output: &Tensor) -> Result<Tensor> {
     if let Some(step) = steps.iter().find(|step| step.sigma <= 0.) {
         return Err(Error::Invalid(format!("the step from timestep {} has no noise, so no density", step.timestep)));
+    }
+    if steps.iter().any(|step| step.clip.is_some()) {
+        let message = "d3po needs a scheduler without `clip_sample`: with it the density of a step has kinks";
+        return Err(Error::Invalid(message.to_owned()));
     }
     let column = |of: fn(&DdimStep) -> f64| super::column(steps.iter().map(of), state);
     let mean = (state.broadcast_mul(&column(|step| step.sample_weight)?)?

@@ -1,14 +1,18 @@
 //! The networks of `model run`: what each takes and gives.
 
+use std::path::Path;
+
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::Steps;
 use super::inputs::{Checked, Size};
+use crate::lora;
 use crate::model_folder::{ModelFolder, Which};
 use crate::scene_graph_encoder::{GraphFeatures, GraphText, GraphTokens};
 use crate::scheduler::{InverseLabel, guide};
 use crate::unet::{AddedConditioning, ProjectedStates, UNet2DConditionConfig, UNet2DConditionModel};
-use crate::weights::{TensorMap, VarMap, load_strictly};
+use crate::vae::TileSize;
+use crate::weights::{TensorMap, VarMap, load_strictly, read_file};
 use crate::{Error, Result};
 
 const BATCH: Size = Size::Any("b");
@@ -49,7 +53,7 @@ fn conditioning(
     Ok((states, added))
 }
 
-pub(super) fn unet(folder: &ModelFolder, inputs: &Checked, gradients: bool) -> Result<Prepared> {
+pub(super) fn unet(folder: &ModelFolder, inputs: &Checked, gradients: bool, lora: Option<&Path>) -> Result<Prepared> {
     let config = folder.unet_config()?;
     let channels = Size::Exactly(config.in_channels, "in_channels");
     let sample = inputs.real("sample", &[BATCH, channels, Size::Any("h"), Size::Any("w")])?;
@@ -57,14 +61,14 @@ pub(super) fn unet(folder: &ModelFolder, inputs: &Checked, gradients: bool) -> R
     let timestep = inputs.whole("timestep", &[Size::Exactly(b, "b")])?;
     let (states, added) = conditioning(inputs, &config, b)?;
     if !gradients {
-        let (network, _) = folder.unet(inputs.dtype, inputs.device)?;
+        let network = adapted_unet(folder, &config, inputs, lora)?;
         return Ok(Prepared::new(move || {
             Ok(named([("sample", network.forward(&sample, &timestep, &states, added.as_ref())?)]))
         }));
     }
     let sizes = [b, config.out_channels, h, w].map(|size| Size::Exactly(size, ""));
     let cotangent = inputs.real("cotangent", &sizes)?;
-    let (network, parameters) = trainable_unet(folder, &config, inputs)?;
+    let (network, parameters) = trainable_unet(folder, &config, inputs, lora)?;
     let (sample, states) = (Var::from_tensor(&sample)?, Var::from_tensor(&states)?);
     Ok(Prepared::new(move || {
         let output = network.forward(sample.as_tensor(), &timestep, states.as_tensor(), added.as_ref())?;
@@ -86,15 +90,32 @@ pub(super) fn unet(folder: &ModelFolder, inputs: &Checked, gradients: bool) -> R
     }))
 }
 
+/// The UNet, with the adapters of a file, if there is one.
+fn adapted_unet(
+    folder: &ModelFolder,
+    config: &UNet2DConditionConfig,
+    inputs: &Checked,
+    lora: Option<&Path>,
+) -> Result<UNet2DConditionModel> {
+    let (network, weights) = folder.unet(inputs.dtype, inputs.device)?;
+    let Some(path) = lora else { return Ok(network) };
+    let all = lora::add(&weights, read_file(path, inputs.dtype, inputs.device)?, path)?;
+    load_strictly(&all, path, inputs.device, |vb| UNet2DConditionModel::load(&vb, config))
+}
+
 /// The UNet with parameters that have gradients. Each becomes a variable as it is read, so that none is held twice.
 fn trainable_unet(
     folder: &ModelFolder,
     config: &UNet2DConditionConfig,
     inputs: &Checked,
+    lora: Option<&Path>,
 ) -> Result<(UNet2DConditionModel, VarMap)> {
     // Checked as a whole before anything is read.
-    let (network, weights) = folder.unet(inputs.dtype, inputs.device)?;
+    let (network, mut weights) = folder.unet(inputs.dtype, inputs.device)?;
     drop(network);
+    if let Some(path) = lora {
+        weights = lora::add(&weights, read_file(path, inputs.dtype, inputs.device)?, path)?;
+    }
     let mut variables = VarMap::new();
     for (name, tensor) in weights {
         variables.insert(name, Var::from_tensor(&tensor)?);
@@ -110,7 +131,7 @@ fn vae_dtype(inputs: &Checked, force_upcast: bool) -> DType {
     if inputs.dtype == DType::F16 && force_upcast { DType::F32 } else { inputs.dtype }
 }
 
-pub(super) fn vae_encode(folder: &ModelFolder, inputs: &Checked) -> Result<Prepared> {
+pub(super) fn vae_encode(folder: &ModelFolder, inputs: &Checked, tile: Option<TileSize>) -> Result<Prepared> {
     let config = folder.vae_config()?;
     let channels = Size::Exactly(config.in_channels, "in_channels");
     let sample = inputs.real("sample", &[BATCH, channels, Size::Any("H"), Size::Any("W")])?;
@@ -124,19 +145,19 @@ pub(super) fn vae_encode(folder: &ModelFolder, inputs: &Checked) -> Result<Prepa
     let (network, _) = folder.vae(dtype, inputs.device)?;
     let sample = sample.to_dtype(dtype)?;
     Ok(Prepared::new(move || {
-        let posterior = network.encode(&sample)?;
+        let posterior = network.encode_tiled(&sample, tile)?;
         Ok(named([("mean", posterior.mean), ("logvar", posterior.logvar)]))
     }))
 }
 
-pub(super) fn vae_decode(folder: &ModelFolder, inputs: &Checked) -> Result<Prepared> {
+pub(super) fn vae_decode(folder: &ModelFolder, inputs: &Checked, tile: Option<TileSize>) -> Result<Prepared> {
     let config = folder.vae_config()?;
     let channels = Size::Exactly(config.latent_channels, "latent_channels");
     let latents = inputs.real("latents", &[BATCH, channels, Size::Any("h"), Size::Any("w")])?;
     let dtype = vae_dtype(inputs, config.force_upcast);
     let (network, _) = folder.vae(dtype, inputs.device)?;
     let latents = latents.to_dtype(dtype)?;
-    Ok(Prepared::new(move || Ok(named([("sample", network.decode(&latents)?)]))))
+    Ok(Prepared::new(move || Ok(named([("sample", network.decode_tiled(&latents, tile)?)]))))
 }
 
 pub(super) fn text_encoder(folder: &ModelFolder, inputs: &Checked, which: Which) -> Result<Prepared> {
@@ -214,7 +235,13 @@ impl Guided {
     }
 }
 
-pub(super) fn ddim(folder: &ModelFolder, inputs: &Checked, steps: Steps, way: Ddim) -> Result<Prepared> {
+pub(super) fn ddim(
+    folder: &ModelFolder,
+    inputs: &Checked,
+    steps: Steps,
+    way: Ddim,
+    lora: Option<&Path>,
+) -> Result<Prepared> {
     if !steps.guidance_scale.is_finite() {
         return Err(Error::Invalid(format!("a guidance scale of {}", steps.guidance_scale)));
     }
@@ -229,7 +256,7 @@ pub(super) fn ddim(folder: &ModelFolder, inputs: &Checked, steps: Steps, way: Dd
     let channels = Size::Exactly(config.in_channels, "in_channels");
     let latents = inputs.real("latents", &[Size::Exactly(1, ""), channels, Size::Any("h"), Size::Any("w")])?;
     let (states, added) = conditioning(inputs, &config, 2)?;
-    let (network, _) = folder.unet(inputs.dtype, inputs.device)?;
+    let network = adapted_unet(folder, &config, inputs, lora)?;
     let guided = Guided { states: network.project(&states)?, network, added, guidance_scale: steps.guidance_scale };
     let device = inputs.device.clone();
     let timesteps = move |timesteps: Vec<i64>| Tensor::new(timesteps, &device);

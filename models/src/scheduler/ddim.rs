@@ -2,13 +2,15 @@
 //!
 //! With x₀ and ε estimated from the sample x_t and the network's output,
 //! x_s = √ᾱ(s) x₀ + √(1 − ᾱ(s) − σ²) ε + σ·noise, σ = η √((1 − ᾱ(s))/(1 − ᾱ(t))) √(1 − ᾱ(t)/ᾱ(s)).
+//! With `clip_sample` x₀ is clipped first; ε stays that of the network.
 
 use candle_core::Tensor;
 
 use super::{NoiseSchedule, estimates, weighted_sum};
 use crate::{Error, Result};
 
-/// One step of a DDIM sampler, as plain numbers: `previous = sample_weight · sample + output_weight · output + sigma · noise`.
+/// One step of a DDIM sampler, as plain numbers: `previous = sample_weight · sample + output_weight · output + sigma · noise`,
+/// unless x₀ is clipped.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DdimStep {
     /// Training timestep of the sample, and the network's label.
@@ -23,7 +25,12 @@ pub struct DdimStep {
     pub output_weight: f64,
     /// Deviation of the fresh noise; 0 for η = 0.
     pub sigma: f64,
+    /// Bound of x₀, where it is clipped; the step is then not linear in sample and output.
+    pub clip: Option<f64>,
+    original_weights: (f64, f64),
     epsilon_weights: (f64, f64),
+    /// Shares of x₀ and ε in the result.
+    shares: (f64, f64),
 }
 
 impl DdimStep {
@@ -32,6 +39,10 @@ impl DdimStep {
     /// # Errors
     /// The shapes do not agree.
     pub fn previous(&self, sample: &Tensor, output: &Tensor) -> Result<Tensor> {
+        if let Some(bound) = self.clip {
+            let original = weighted_sum(sample, output, self.original_weights)?.clamp(-bound, bound)?;
+            return weighted_sum(&original, &self.epsilon(sample, output)?, self.shares);
+        }
         weighted_sum(sample, output, (self.sample_weight, self.output_weight))
     }
 
@@ -76,7 +87,10 @@ impl NoiseSchedule {
             sample_weight: to_original * original.0 + to_epsilon * epsilon.0,
             output_weight: to_original * original.1 + to_epsilon * epsilon.1,
             sigma,
+            clip: self.clip_range(),
+            original_weights: original,
             epsilon_weights: epsilon,
+            shares: (to_original, to_epsilon),
         };
         if step.sample_weight.is_finite() && step.output_weight.is_finite() && sigma.is_finite() {
             Ok(step)
@@ -108,6 +122,23 @@ mod tests {
         assert_eq!(step.sigma, 0.);
         let last = schedule.ddim_steps(20, 0.).unwrap()[19];
         assert_eq!((last.timestep, last.previous_timestep, last.previous_alpha), (0, -50, last.alpha));
+    }
+
+    #[test]
+    fn the_estimate_of_the_image_is_clipped_and_epsilon_is_not() {
+        let config =
+            SchedulerConfig { clip_sample: Some(true), clip_sample_range: 0.5, ..SchedulerConfig::stable_diffusion() };
+        let step = NoiseSchedule::new(config).unwrap().ddim_steps(20, 0.).unwrap()[12];
+        let (a, s) = (step.alpha, step.previous_alpha);
+        let device = candle_core::Device::Cpu;
+        // x₀ of 0.25 stays, of −3 becomes −0.5.
+        let (originals, noise) = ([0.25, -3.], 0.7);
+        let sample = originals.map(|original| a.sqrt() * original + (1. - a).sqrt() * noise);
+        let sample = Tensor::new(&sample, &device).unwrap();
+        let previous = step.previous(&sample, &Tensor::new(&[noise; 2], &device).unwrap()).unwrap();
+        for (found, original) in previous.to_vec1::<f64>().unwrap().into_iter().zip([0.25, -0.5]) {
+            assert!((found - (s.sqrt() * original + (1. - s).sqrt() * noise)).abs() < 1e-9, "{found}");
+        }
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl Bench {
         if guidance == 1.0 {
             return conditional;
         }
-        let empty = conditioning.unconditional().unwrap();
+        let empty = reference.unconditional(1).unwrap();
         let without = run(&empty.encoder_hidden_states, &empty.text_embeds);
         // e_u + g (e_c − e_u)
         ((&without * (1.0 - guidance)).unwrap() + (conditional * guidance).unwrap()).unwrap()

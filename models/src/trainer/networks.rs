@@ -65,7 +65,7 @@ impl Networks<'_> {
         self.latents(values, count)
     }
 
-    /// Conditions of a shard's images; zeros where the condition is dropped, which is SDXL's empty prompt.
+    /// Conditions of a shard's images; those of an empty prompt where the condition is dropped.
     pub(super) fn conditions(&self, shard: &[Drawn], of: Sides) -> Result<Conditions> {
         let count = of.count(shard.len());
         let indices: Vec<usize> = sides(shard).take(count).map(|(drawn, _)| drawn.pair.condition).collect();
@@ -80,8 +80,9 @@ impl Networks<'_> {
         if shard.iter().any(|drawn| drawn.dropped) {
             let kept = sides(shard).take(count).map(|(drawn, _)| f32::from(u8::from(!drawn.dropped))).collect();
             let kept = Tensor::from_vec(kept, (count, 1), self.reference.device())?;
-            policy = masked(&policy, &kept)?;
-            reference = masked(&reference, &kept)?;
+            let empty = self.reference.unconditional(count)?;
+            policy = masked(&policy, &empty, &kept)?;
+            reference = masked(&reference, &empty, &kept)?;
         }
         Ok(Conditions { policy, reference })
     }
@@ -124,15 +125,24 @@ impl Networks<'_> {
         if guidance_scale == 1.0 {
             return Ok(conditional);
         }
-        guide(&under(&conditioning.unconditional()?)?, &conditional, guidance_scale)
+        guide(&under(&self.reference.unconditional(count)?)?, &conditional, guidance_scale)
     }
 }
 
-/// `kept [b, 1]` is 1 or 0.
-fn masked(conditioning: &Conditioning, kept: &Tensor) -> Result<Conditioning> {
+/// The conditioning where `kept [b, 1]` is 1, the empty one where it is 0.
+fn masked(conditioning: &Conditioning, empty: &Conditioning, kept: &Tensor) -> Result<Conditioning> {
+    let dropped = kept.affine(-1., 1.)?;
+    let mix = |of: &Tensor, empty: &Tensor, kept: &Tensor, dropped: &Tensor| {
+        of.broadcast_mul(kept)? + empty.broadcast_mul(dropped)?
+    };
     Ok(Conditioning {
-        encoder_hidden_states: conditioning.encoder_hidden_states.broadcast_mul(&kept.unsqueeze(2)?)?,
-        text_embeds: conditioning.text_embeds.broadcast_mul(kept)?,
+        encoder_hidden_states: mix(
+            &conditioning.encoder_hidden_states,
+            &empty.encoder_hidden_states,
+            &kept.unsqueeze(2)?,
+            &dropped.unsqueeze(2)?,
+        )?,
+        text_embeds: mix(&conditioning.text_embeds, &empty.text_embeds, kept, &dropped)?,
     })
 }
 

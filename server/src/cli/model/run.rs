@@ -10,6 +10,7 @@ use models::model_folder::Which;
 use models::run::{self, Inputs, Network, Settings, Steps};
 use models::scene_graph_encoder::GraphText;
 use models::scheduler::InverseLabel;
+use models::vae::TileSize;
 use models::weights::write_file;
 
 use super::super::{Global, Told, Usage, lint, output, session};
@@ -65,6 +66,13 @@ pub(crate) struct Run {
     /// Of `ddim_invert`: the timestep that the network is told
     #[arg(long, value_enum, default_value_t = Label::Destination)]
     label: Label,
+    /// Of the VAE: pictures larger than a tile piece by piece, as diffusers' `enable_tiling`; the tile's side is that of
+    /// the configuration, or so many pixels
+    #[arg(long, value_name = "PIXELS", num_args = 0..=1)]
+    tile: Option<Option<usize>>,
+    /// Of the UNet and the samplers: adapters (diffusers, PEFT, kohya)
+    #[arg(long, value_name = "FILE")]
+    lora: Option<PathBuf>,
     /// Of `scene_graph_encoder`: a LAION-SG record
     #[arg(long, value_name = "FILE")]
     graph: Option<PathBuf>,
@@ -117,6 +125,8 @@ impl Run {
             },
             device: run::device(&self.device)?,
             repeats: self.repeat.unwrap_or_default() as usize,
+            vae_tile: self.tile.map(|pixels| pixels.map_or(TileSize::OfConfig, TileSize::Pixels)),
+            lora: self.lora.clone(),
         };
         let outcome = run::run(&network, &self.model, &inputs, &settings)?;
         write_file(&self.output, &outcome.tensors, run::DType::F32)?;
@@ -139,6 +149,13 @@ impl Run {
         }
         if self.graph.is_some() != (self.network == Name::SceneGraphEncoder) {
             return usage("--graph belongs to `scene_graph_encoder`, which needs it");
+        }
+        if self.tile.is_some() && !matches!(self.network, Name::VaeEncode | Name::VaeDecode) {
+            return usage("--tile is for `vae_encode` and `vae_decode` alone");
+        }
+        let of_unet = matches!(self.network, Name::Unet | Name::DdimSample | Name::DdimInvert | Name::EulerSample);
+        if self.lora.is_some() && !of_unet {
+            return usage("--lora is for `unet` and the samplers alone");
         }
         if self.steps == 0 {
             return usage("--steps must be at least 1");
