@@ -7,7 +7,7 @@ CHROMIUM ?= /usr/bin/chromium
 # With torch, diffusers, transformers and safetensors, for `bench` and `goldens` alone.
 PYTHON ?= python3
 
-.PHONY: demo test lint build web setup-browser screenshots pretrain bench goldens
+.PHONY: demo test lint build web setup-browser screenshots pretrain bench fuzz goldens
 
 ## build: the web pages, then the binary that embeds them
 build: web
@@ -62,6 +62,11 @@ pretrain: build
 ## bench: speed against torch eager, in turns, as a table; `ARGS="--sizes tiny,small,medium --threads 2"`
 bench: build
 	$(PYTHON) tests/parity/bench.py $(ARGS)
+
+## fuzz: damages model files for so many seconds; `ARGS=600`
+fuzz:
+	DIPTYCH_FUZZ_SECONDS=$(or $(ARGS),60) DIPTYCH_FUZZ_SEED=$$(date +%s) \
+		$(CARGO) test --release --locked -p tests --test parity damaged_models -- --nocapture
 
 ## goldens: the reference values of tests/parity; `ARGS=tiny` after each training of models/tiny
 goldens:

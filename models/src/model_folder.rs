@@ -270,6 +270,10 @@ impl ModelFolder {
 fn at(dir: &Path, error: Error) -> Error {
     match error {
         Error::Config { key, message, .. } => Error::Config { path: dir.join("config.json"), key, message },
+        // Of an operator: shapes that a configuration makes and that no operator takes.
+        Error::Candle(error) if !error.to_string().contains(&*dir.to_string_lossy()) => {
+            Error::Invalid(format!("{}: {error}", dir.display()))
+        }
         other => other,
     }
 }

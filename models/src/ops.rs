@@ -8,6 +8,7 @@
 
 mod activation;
 mod attention;
+mod checkpoint;
 mod convolution;
 mod elementary;
 mod fallback;
@@ -20,6 +21,7 @@ mod upsample;
 
 use candle_core::{DType, Device, Result, Tensor};
 
+pub use checkpoint::{Checkpoints, backward, checkpoint, checkpoints, keeps_input_alone};
 pub use convolution::Padding;
 pub use normalization::Activation;
 pub use threads::{divide_no_candle_operator, threads, with_threads};

@@ -30,6 +30,8 @@ pub enum Network {
     Unet {
         /// Whether gradients are computed.
         gradients: bool,
+        /// Whether blocks are computed again on the way back rather than kept.
+        checkpointing: bool,
     },
     /// Pictures to posteriors.
     VaeEncode,
@@ -133,7 +135,8 @@ fn prepare(network: &Network, folder: &ModelFolder, inputs: &Inputs, settings: &
     let lora = settings.lora.as_deref();
     let inputs = inputs.on(*dtype, device);
     match network {
-        Network::Unet { gradients } => networks::unet(folder, &inputs, *gradients, lora),
+        Network::Unet { gradients: false, .. } => networks::unet(folder, &inputs, lora),
+        Network::Unet { checkpointing, .. } => networks::unet_gradients(folder, &inputs, *checkpointing, lora),
         Network::VaeEncode => networks::vae_encode(folder, &inputs, *vae_tile),
         Network::VaeDecode => networks::vae_decode(folder, &inputs, *vae_tile),
         Network::TextEncoder(which) => networks::text_encoder(folder, &inputs, *which),
@@ -156,6 +159,14 @@ impl Timing {
         };
         Self { median_seconds: median, min_seconds: middle(0), repeats: times.len() }
     }
+}
+
+/// Most memory that this process has held at once, in bytes; none where the system does not tell (Linux does).
+pub fn peak_memory_bytes() -> Option<u64> {
+    let status = fs_err::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
 }
 
 /// The device of a name: `cpu`, `cuda:0` …

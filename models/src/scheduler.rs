@@ -21,6 +21,9 @@ pub use euler::{EulerStep, EulerSteps};
 
 use crate::{Error, Result};
 
+/// Published schedules have a thousand; a number beyond this would only cost memory.
+const MAX_TIMESTEPS: usize = 1_000_000;
+
 /// `scheduler/scheduler_config.json`, as diffusers' DDIM reads it; keys of other schedulers are kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -185,8 +188,8 @@ impl NoiseSchedule {
         ];
         crate::config::check_other("scheduler_config.json", &config.other, &[], &free)?;
         let count = config.num_train_timesteps;
-        if count == 0 {
-            return refuse("num_train_timesteps", "must be at least 1".to_owned());
+        if !(1..=MAX_TIMESTEPS).contains(&count) {
+            return refuse("num_train_timesteps", format!("must lie in 1..={MAX_TIMESTEPS}, not {count}"));
         }
         let betas = match &config.trained_betas {
             Some(betas) if betas.len() == count => betas.clone(),

@@ -51,7 +51,10 @@ impl Tokenizer {
     /// A file that is missing or malformed, or a special token that the vocabulary lacks.
     pub fn load(dir: &Path) -> Result<Self> {
         let settings = Settings::read(dir)?;
-        Self::new(&Vocabulary::load(dir)?, &settings)
+        Self::new(&Vocabulary::load(dir)?, &settings).map_err(|error| match error {
+            Error::Tokenizer(message) => Error::Tokenizer(format!("{}: {message}", dir.display())),
+            other => other,
+        })
     }
 
     /// A tokenizer with CLIP's usual special tokens that pads with `pad_token`.

@@ -46,6 +46,7 @@ pub struct UNet2DConditionModel {
     up_blocks: Vec<UpBlock>,
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
+    gradient_checkpointing: bool,
 }
 
 impl UNet2DConditionModel {
@@ -107,7 +108,15 @@ impl UNet2DConditionModel {
             conv_norm_out: GroupNorm::load(&vb.pp("conv_norm_out"), first, config.norm_num_groups, config.norm_eps)?,
             conv_out: Conv2d::load(&vb.pp("conv_out"), first, config.out_channels, config.conv_out_kernel)?,
             config: config.clone(),
+            gradient_checkpointing: false,
         })
+    }
+
+    /// The same network, which for a gradient keeps the input of each residual block and its transformer alone and computes
+    /// them again on the way back: [`ops::backward`] then gives the gradients, candle's own `backward` only some.
+    #[must_use]
+    pub fn with_gradient_checkpointing(self, on: bool) -> Self {
+        Self { gradient_checkpointing: on, ..self }
     }
 
     /// The configuration that it was built from.
@@ -163,6 +172,7 @@ impl UNet2DConditionModel {
         added: Option<&AddedConditioning>,
     ) -> Result<Tensor> {
         let context = &mut context;
+        let _checkpoints = ops::checkpoints(self.gradient_checkpointing);
 
         // 1. time
         let embedding = self.time_embedding(sample, timestep, added)?; // [b, e]

@@ -130,3 +130,49 @@ fn a_graph_is_encoded_from_its_record() {
         assert_eq!(written.entries()["text_embeds"].shape, [1, pooled]);
     }
 }
+
+/// Loading takes the memory of the weights in their precision of computation, and at most a tenth more.
+#[cfg(target_os = "linux")]
+#[test]
+fn loading_takes_the_memory_of_the_weights() {
+    use candle_core::{DType, Device, Tensor};
+    use models::clip::{ClipTextConfig, ClipTextModel};
+    use models::weights::{FreshParameters, write_file, write_json};
+
+    let peak = |width: usize, layers: usize, stored: DType| {
+        let folder = tempfile::tempdir().unwrap();
+        let config = ClipTextConfig {
+            architectures: vec!["CLIPTextModel".to_owned()],
+            vocab_size: 49408,
+            hidden_size: width,
+            intermediate_size: 4 * width,
+            projection_dim: width,
+            num_hidden_layers: layers,
+            num_attention_heads: 8,
+            ..ClipTextConfig::default()
+        };
+        let (_, vars) = FreshParameters::build(0, &Device::Cpu, |vb| ClipTextModel::load(&vb, &config)).unwrap();
+        let weights = vars.into_iter().map(|(name, var)| (name, var.into_inner())).collect();
+        let bytes: usize = models::weights::TensorMap::values(&weights).map(|tensor| 4 * tensor.elem_count()).sum();
+        let dir = folder.path().join("text_encoder");
+        write_file(&dir.join("model.safetensors"), &weights, stored).unwrap();
+        write_json(&dir.join("config.json"), &config).unwrap();
+        let input = folder.path().join("in.safetensors");
+        let ids = Tensor::zeros((1, 2), DType::I64, &Device::Cpu).unwrap();
+        write_file(&input, &[("input_ids".to_owned(), ids)].into(), DType::F32).unwrap();
+        let mut command = diptych();
+        command.args(["model", "run", "text_encoder", "--json", "--model"]).arg(folder.path());
+        command.arg("--input").arg(&input).arg("--output").arg(folder.path().join("out.safetensors"));
+        let done = command.output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+        (report["peak_memory_bytes"].as_u64().unwrap(), bytes as u64)
+    };
+    let (small, small_bytes) = peak(8, 1, DType::F32);
+    for stored in [DType::F32, DType::F16] {
+        let (whole, bytes) = peak(768, 6, stored);
+        assert!(bytes > 300_000_000, "{bytes}");
+        let loaded = whole - (small - small_bytes);
+        assert!(loaded * 10 <= bytes * 11, "{loaded} bytes for weights of {bytes}, stored as {stored:?}");
+    }
+}

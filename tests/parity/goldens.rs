@@ -35,6 +35,8 @@ struct Case {
     network: String,
     #[serde(default)]
     gradients: bool,
+    #[serde(skip)]
+    checkpointing: bool,
     #[serde(default)]
     steps: usize,
     #[serde(default)]
@@ -52,7 +54,7 @@ impl Case {
     fn network(&self) -> Network {
         let steps = Steps { num_inference_steps: self.steps, guidance_scale: self.guidance };
         match self.network.as_str() {
-            "unet" => Network::Unet { gradients: self.gradients },
+            "unet" => Network::Unet { gradients: self.gradients, checkpointing: self.checkpointing },
             "vae_encode" => Network::VaeEncode,
             "vae_decode" => Network::VaeDecode,
             "text_encoder" => Network::TextEncoder(Which::First),
@@ -159,6 +161,17 @@ fn sdxl_with_a_scene_graph_encoder() {
 #[test]
 fn sd15_with_old_names_in_bf16() {
     check("sd15");
+}
+
+/// Blocks that are computed again give the gradients of the reference, too.
+#[test]
+fn checkpointed_gradients_are_the_same() {
+    for name in ["sdxl", "sd15", "velocity", "variant"] {
+        let mut index: Index = read_json(&golden(name).join("cases.json")).unwrap();
+        index.cases.iter_mut().for_each(|case| case.checkpointing = case.gradients);
+        assert!(index.cases.iter().any(|case| case.checkpointing));
+        check_on(name, &root(&index.model), &index);
+    }
 }
 
 #[test]
@@ -273,7 +286,9 @@ fn a_batch_is_its_images() {
     let settings = Settings::cpu();
     let run_on = |tensors: TensorMap| {
         let inputs = Inputs::new(&inputs, tensors);
-        let outcome = run(&Network::Unet { gradients: false }, &folder.join("model"), &inputs, &settings).unwrap();
+        let outcome =
+            run(&Network::Unet { gradients: false, checkpointing: false }, &folder.join("model"), &inputs, &settings)
+                .unwrap();
         outcome.tensors["sample"].clone()
     };
     let both = run_on(all.clone());

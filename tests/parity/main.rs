@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod damaged;
+mod fuzz;
 mod goldens;
 mod layouts;
 mod prompts;

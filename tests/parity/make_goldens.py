@@ -2,12 +2,12 @@
 
     pip install torch diffusers transformers peft safetensors
     python tests/parity/make_goldens.py [sdxl] [sd15] [velocity] [variant] [clipped] [original_sd15] [original_xl]
-                                        [lora_xl] [lora_sd] [prompts] [tokens] [layouts] [tiny]
+                                        [lora_xl] [lora_sd] [prompts] [corpus] [tokens] [layouts] [tiny]
 
 Each name of `specs.SPECS` makes `golden/NAME`: a folder of random parameters, `model`, and `cases.json` with inputs and
 outputs of its networks beside it; `original_…` a single file in the original naming instead of the folder, `lora_…` adapters for the
 folder of another name. `tokens` makes the hashes of the ids of more than 10,000 strings, `layouts` the names and
-shapes of all tensors of full-size SDXL and SD1.5. `tiny` opens `models/tiny` as diffusers does; run it after each training
+shapes of all tensors of full-size SDXL and SD1.5, `corpus` the folder that `fuzz.rs` damages. `tiny` opens `models/tiny` as diffusers does; run it after each training
 of that model. Without names everything is made.
 
 `compare.py` does the same comparison for any number of further configurations, against the built program.
@@ -29,7 +29,7 @@ from adapters import write_lora_files
 from compare import GRAPH, TEXTS
 from original import write_original
 from reference import Reference, make_folder, write_json
-from specs import ORIGINAL, SPECS
+from specs import FUZZED, ORIGINAL, SPECS
 from texts import texts
 
 HERE = Path(__file__).parent
@@ -109,6 +109,12 @@ def make_lora(name):
     files = write_lora_files(folder, pipeline, reference, inputs)
     made = [(file.split(".")[0], "unet", {"lora": file}, inputs, {"sample": output}) for file, output in files]
     write_cases(folder, f"tests/parity/golden/{of}/model", made)
+
+
+def make_corpus():
+    folder = HERE / "corpus/base"
+    shutil.rmtree(folder, ignore_errors=True)
+    make_folder(folder, FUZZED, seed=0)
 
 
 @torch.no_grad()
@@ -211,7 +217,7 @@ def main():
     makers = {name: lambda name=name: make_random(name) for name in SPECS}
     makers |= {name: lambda name=name: make_original(name) for name in ORIGINAL}
     makers |= {name: lambda name=name: make_lora(name) for name in ("lora_xl", "lora_sd")}
-    makers |= {"prompts": make_prompts, "tokens": make_tokens, "layouts": make_layouts, "tiny": make_tiny}
+    makers |= {"corpus": make_corpus, "prompts": make_prompts, "tokens": make_tokens, "layouts": make_layouts, "tiny": make_tiny}
     wanted = sys.argv[1:] or list(makers)
     torch.set_num_threads(1)
     for name in wanted:

@@ -119,6 +119,23 @@ SPECS["clipped"] = {
     "guidance": 1.0,
 }
 
+# What `fuzz.rs` damages: everything as small as it can be.
+FUZZED = {
+    "pipeline": "StableDiffusionXLPipeline",
+    "unet": dict(
+        sample_size=4, block_out_channels=(4, 4), layers_per_block=1, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), attention_head_dim=[2, 2], norm_num_groups=2,
+        cross_attention_dim=8, addition_embed_type="text_time", addition_time_embed_dim=2,
+        projection_class_embeddings_input_dim=6 * 2 + 4,
+    ),
+    "vae": {**vae((4, 4)), "norm_num_groups": 2},
+    "text_encoder": clip(4, 1, 1, "quick_gelu"),
+    "text_encoder_2": clip(4, 1, 1, "gelu", projection_dim=4),
+    "scheduler": {**EULER, "steps_offset": 1},
+    "scene_graph_encoder": {"clip_dim": 8, "embed_dim": 2, "width": 2, "layers": 1},
+    "max_shard_size": "6KB",
+}
+
 # Single files in the original naming: 32 groups everywhere, eight heads in SD1.5, heads of 64 (at least one) in SDXL.
 ORIGINAL = {
     "original_sd15": {

@@ -27,7 +27,11 @@ impl<'a> Guided<'a> {
         Ok(Self {
             pipeline,
             conditional: ready(conditioning)?,
-            unconditional: if guidance_scale == 1.0 { None } else { Some(ready(&pipeline.unconditional(conditioning.len())?)?) },
+            unconditional: if guidance_scale == 1.0 {
+                None
+            } else {
+                Some(ready(&pipeline.unconditional(conditioning.len())?)?)
+            },
             guidance_scale,
         })
     }

@@ -13,7 +13,7 @@ use crate::scheduler::{InverseLabel, guide};
 use crate::unet::{AddedConditioning, ProjectedStates, UNet2DConditionConfig, UNet2DConditionModel};
 use crate::vae::TileSize;
 use crate::weights::{TensorMap, VarMap, load_strictly, read_file};
-use crate::{Error, Result};
+use crate::{Error, Result, ops};
 
 const BATCH: Size = Size::Any("b");
 
@@ -53,26 +53,49 @@ fn conditioning(
     Ok((states, added))
 }
 
-pub(super) fn unet(folder: &ModelFolder, inputs: &Checked, gradients: bool, lora: Option<&Path>) -> Result<Prepared> {
-    let config = folder.unet_config()?;
-    let channels = Size::Exactly(config.in_channels, "in_channels");
-    let sample = inputs.real("sample", &[BATCH, channels, Size::Any("h"), Size::Any("w")])?;
-    let (b, _, h, w) = sample.dims4()?;
-    let timestep = inputs.whole("timestep", &[Size::Exactly(b, "b")])?;
-    let (states, added) = conditioning(inputs, &config, b)?;
-    if !gradients {
-        let network = adapted_unet(folder, &config, inputs, lora)?;
-        return Ok(Prepared::new(move || {
-            Ok(named([("sample", network.forward(&sample, &timestep, &states, added.as_ref())?)]))
-        }));
+/// What a UNet is given.
+struct UNetInputs {
+    sample: Tensor,
+    timestep: Tensor,
+    states: Tensor,
+    added: Option<AddedConditioning>,
+}
+
+impl UNetInputs {
+    fn new(inputs: &Checked, config: &UNet2DConditionConfig) -> Result<Self> {
+        let channels = Size::Exactly(config.in_channels, "in_channels");
+        let sample = inputs.real("sample", &[BATCH, channels, Size::Any("h"), Size::Any("w")])?;
+        let b = sample.dim(0)?;
+        let timestep = inputs.whole("timestep", &[Size::Exactly(b, "b")])?;
+        let (states, added) = conditioning(inputs, config, b)?;
+        Ok(Self { sample, timestep, states, added })
     }
+}
+
+pub(super) fn unet(folder: &ModelFolder, inputs: &Checked, lora: Option<&Path>) -> Result<Prepared> {
+    let config = folder.unet_config()?;
+    let UNetInputs { sample, timestep, states, added } = UNetInputs::new(inputs, &config)?;
+    let network = adapted_unet(folder, &config, inputs, lora)?;
+    Ok(Prepared::new(move || Ok(named([("sample", network.forward(&sample, &timestep, &states, added.as_ref())?)]))))
+}
+
+pub(super) fn unet_gradients(
+    folder: &ModelFolder,
+    inputs: &Checked,
+    checkpointing: bool,
+    lora: Option<&Path>,
+) -> Result<Prepared> {
+    let config = folder.unet_config()?;
+    let UNetInputs { sample, timestep, states, added } = UNetInputs::new(inputs, &config)?;
+    let (b, _, h, w) = sample.dims4()?;
     let sizes = [b, config.out_channels, h, w].map(|size| Size::Exactly(size, ""));
     let cotangent = inputs.real("cotangent", &sizes)?;
     let (network, parameters) = trainable_unet(folder, &config, inputs, lora)?;
+    let network = network.with_gradient_checkpointing(checkpointing);
     let (sample, states) = (Var::from_tensor(&sample)?, Var::from_tensor(&states)?);
     Ok(Prepared::new(move || {
         let output = network.forward(sample.as_tensor(), &timestep, states.as_tensor(), added.as_ref())?;
-        let gradients = (&output * &cotangent)?.to_dtype(DType::F32)?.sum_all()?.backward()?;
+        let gradients = ops::backward(&(&output * &cotangent)?.to_dtype(DType::F32)?.sum_all()?)?;
         let of = |variable: &Var| match gradients.get(variable.as_tensor()) {
             Some(gradient) => Ok(gradient.clone()),
             // Nothing depends on it: no token is attended to, say.

@@ -52,7 +52,7 @@ pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R> + Sync)
 
 /// The gradients of one shard's loss, by parameter; parameters that it does not touch are left out.
 pub fn gradients_of(vars: &VarMap, loss: &Tensor) -> Result<Gradients> {
-    let store = loss.backward()?;
+    let store = ops::backward(loss)?;
     vars.iter()
         .filter_map(|(name, var)| store.get(var.as_tensor()).map(|gradient| (name, gradient)))
         .map(|(name, gradient)| Ok((name.clone(), gradient.flatten_all()?.to_vec1::<f32>()?)))

@@ -6,7 +6,7 @@
 use super::config::UNet2DConditionConfig;
 use super::transformer::{Context, KeysValues, Transformer2DModel, TransformerConfig};
 use crate::layers::Conv2d;
-use crate::ops::Padding;
+use crate::ops::{self, Padding};
 use crate::resnet::{ResnetBlock2D, ResnetConfig, Upsample2D};
 use crate::{Error, Result};
 use candle_core::Tensor;
@@ -42,6 +42,32 @@ fn load_transformer(
             use_linear_projection: config.use_linear_projection,
         },
     )
+}
+
+/// A residual block and the transformer after it: what gradient checkpointing keeps the input of and computes again.
+fn residual_and_attention(
+    resnet: &ResnetBlock2D,
+    attention: Option<&Transformer2DModel>,
+    x: &Tensor,
+    time_embedding: &Tensor,
+    context: &mut Context,
+) -> Result<Tensor> {
+    // Projected states are for sampling, which has no way back.
+    if let (Context::States(states), true) = (&*context, ops::keeps_input_alone(x)) {
+        let (resnet, attention) = (resnet.clone(), attention.cloned());
+        let (time_embedding, states) = (time_embedding.clone(), Tensor::clone(states));
+        let part = move |x: &Tensor| {
+            let _off = ops::checkpoints(false);
+            residual_and_attention(&resnet, attention.as_ref(), x, &time_embedding, &mut Context::States(&states))
+                .map_err(candle_core::Error::wrap)
+        };
+        return Ok(ops::checkpoint(x, part)?);
+    }
+    let x = resnet.forward(x, Some(time_embedding))?;
+    match attention {
+        Some(attention) => attention.forward(&x, context),
+        None => Ok(x),
+    }
 }
 
 /// `DownBlock2D` or `CrossAttnDownBlock2D`.
@@ -98,10 +124,7 @@ impl DownBlock {
     ) -> Result<Tensor> {
         let mut x = x.clone();
         for (j, resnet) in self.resnets.iter().enumerate() {
-            x = resnet.forward(&x, Some(time_embedding))?;
-            if let Some(attention) = self.attentions.get(j) {
-                x = attention.forward(&x, context)?;
-            }
+            x = residual_and_attention(resnet, self.attentions.get(j), &x, time_embedding, context)?;
             skips.push(x.clone());
         }
         if let Some(downsampler) = &self.downsampler {
@@ -140,10 +163,11 @@ impl MidBlock {
     }
 
     pub(super) fn forward(&self, x: &Tensor, time_embedding: &Tensor, context: &mut Context) -> Result<Tensor> {
-        let x = self.first.forward(x, Some(time_embedding))?;
+        let attention = self.rest.as_ref().map(|(attention, _)| attention);
+        let x = residual_and_attention(&self.first, attention, x, time_embedding, context)?;
         match &self.rest {
             None => Ok(x),
-            Some((attention, second)) => second.forward(&attention.forward(&x, context)?, Some(time_embedding)),
+            Some((_, second)) => residual_and_attention(second, None, &x, time_embedding, context),
         }
     }
 }
@@ -204,10 +228,8 @@ impl UpBlock {
             let Some(skip) = skips.pop() else {
                 return Err(Error::Invalid("layers_per_block differs on the way down and up".to_owned()));
             };
-            x = resnet.forward(&Tensor::cat(&[&x, &skip], 1)?, Some(time_embedding))?;
-            if let Some(attention) = self.attentions.get(j) {
-                x = attention.forward(&x, context)?;
-            }
+            let both = Tensor::cat(&[&x, &skip], 1)?;
+            x = residual_and_attention(resnet, self.attentions.get(j), &both, time_embedding, context)?;
         }
         match &self.upsampler {
             // To the size of the skip that comes next: one less than twice as large where halving had rounded up.

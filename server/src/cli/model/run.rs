@@ -48,6 +48,9 @@ pub(crate) struct Run {
     /// Of `unet`: gradients, too
     #[arg(long)]
     grad: bool,
+    /// With --grad: keep the inputs of blocks alone and compute the blocks again on the way back
+    #[arg(long, requires = "grad")]
+    checkpointing: bool,
     /// Time N runs after one that is not timed, and print the seconds
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     repeat: Option<u32>,
@@ -136,7 +139,10 @@ impl Run {
         let shapes: serde_json::Map<String, serde_json::Value> =
             outcome.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dims().into())).collect();
         if global.json {
-            return output::json(&serde_json::json!({ "output": self.output, "tensors": shapes }));
+            let peak = models::run::peak_memory_bytes();
+            return output::json(
+                &serde_json::json!({ "output": self.output, "tensors": shapes, "peak_memory_bytes": peak }),
+            );
         }
         output::note(&format!("{} tensors in {}", shapes.len(), self.output.display()));
         Ok(())
@@ -162,7 +168,7 @@ impl Run {
         }
         let steps = Steps { num_inference_steps: self.steps, guidance_scale: self.guidance };
         Ok(match self.network {
-            Name::Unet => Network::Unet { gradients: self.grad },
+            Name::Unet => Network::Unet { gradients: self.grad, checkpointing: self.checkpointing },
             Name::VaeEncode => Network::VaeEncode,
             Name::VaeDecode => Network::VaeDecode,
             Name::TextEncoder => Network::TextEncoder(Which::First),
