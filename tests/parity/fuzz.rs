@@ -253,9 +253,9 @@ fn damaged_models_are_refused() {
         match model.outcome(slot, &bytes) {
             Ok(error) => {
                 if error.is_some() {
-                    refused += 1
+                    refused += 1;
                 } else {
-                    harmless += 1
+                    harmless += 1;
                 }
                 let kind = kind(slot, error.as_deref());
                 let smaller = kinds.get(&kind).is_none_or(|(_, kept, _)| bytes.len() < kept.len());

@@ -62,8 +62,10 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
     Ok(store)
 }
 
+type Part = dyn Fn(&Tensor) -> Result<Tensor> + Send + Sync;
+
 struct Checkpoint {
-    part: Arc<dyn Fn(&Tensor) -> Result<Tensor> + Send + Sync>,
+    part: Arc<Part>,
 }
 
 impl CustomOp2 for Checkpoint {

@@ -51,19 +51,15 @@ fn variables(weights: &TensorMap, prefix: &str) -> Result<VarMap> {
     weights.iter().map(|(name, tensor)| Ok((format!("{prefix}{name}"), Var::from_tensor(&tensor.copy()?)?))).collect()
 }
 
-/// Side of the latents from which on activations need more memory than parameters, and gradients are checkpointed.
-const LARGE_LATENTS: usize = 64;
-
 /// The policy's UNet: the reference's weights with the variables in their place.
 pub(super) fn load_policy(reference: &Pipeline, vars: &VarMap, constants: &TensorMap) -> Result<UNet2DConditionModel> {
     let mut tensors = reference.unet_weights().clone();
     tensors.extend(constants.clone());
     let of_unet = vars.iter().filter(|(name, _)| !name.starts_with(ENCODER_PREFIX));
     tensors.extend(of_unet.map(|(name, var)| (name.clone(), var.as_tensor().clone())));
-    let policy = load_strictly(&tensors, Path::new("unet"), reference.device(), |vb| {
+    load_strictly(&tensors, Path::new("unet"), reference.device(), |vb| {
         UNet2DConditionModel::load(&vb, reference.unet().config())
-    })?;
-    Ok(policy.with_gradient_checkpointing(reference.latent_size() >= LARGE_LATENTS))
+    })
 }
 
 /// The policy's scene-graph encoder, where it learns; what the text encoders say is encoded once, graph by graph.

@@ -17,9 +17,11 @@ pub(super) fn damaged(random: &mut Random, name: &str, bytes: &[u8], other: &[u8
             0 => bytes[..random.below(bytes.len() as u64 + 1) as usize].to_vec(),
             1 => flipped(random, bytes),
             2 if random.below(4) == 0 => other.to_vec(),
-            _ if name.ends_with(".safetensors") => tensors(random, bytes),
-            _ if name.ends_with(".json") => configuration(random, bytes),
-            _ => lines(random, &bytes),
+            _ => match name.rsplit('.').next() {
+                Some("safetensors") => tensors(random, bytes),
+                Some("json") => configuration(random, bytes),
+                _ => lines(random, &bytes),
+            },
         };
     }
     bytes

@@ -71,8 +71,8 @@ pub(crate) struct Run {
     label: Label,
     /// Of the VAE: pictures larger than a tile piece by piece, as diffusers' `enable_tiling`; the tile's side is that of
     /// the configuration, or so many pixels
-    #[arg(long, value_name = "PIXELS", num_args = 0..=1)]
-    tile: Option<Option<usize>>,
+    #[arg(long, value_name = "PIXELS", num_args = 0..=1, default_missing_value = "0")]
+    tile: Option<usize>,
     /// Of the UNet and the samplers: adapters (diffusers, PEFT, kohya)
     #[arg(long, value_name = "FILE")]
     lora: Option<PathBuf>,
@@ -128,10 +128,12 @@ impl Run {
             },
             device: run::device(&self.device)?,
             repeats: self.repeat.unwrap_or_default() as usize,
-            vae_tile: self.tile.map(|pixels| pixels.map_or(TileSize::OfConfig, TileSize::Pixels)),
+            vae_tile: self.tile.map(|pixels| if pixels == 0 { TileSize::OfConfig } else { TileSize::Pixels(pixels) }),
             lora: self.lora.clone(),
         };
         let outcome = run::run(&network, &self.model, &inputs, &settings)?;
+        // Of the network, not of the copy that writing makes.
+        let peak = run::peak_memory_bytes();
         write_file(&self.output, &outcome.tensors, run::DType::F32)?;
         if let Some(timing) = outcome.timing {
             return output::json(&timing);
@@ -139,7 +141,6 @@ impl Run {
         let shapes: serde_json::Map<String, serde_json::Value> =
             outcome.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dims().into())).collect();
         if global.json {
-            let peak = models::run::peak_memory_bytes();
             return output::json(
                 &serde_json::json!({ "output": self.output, "tensors": shapes, "peak_memory_bytes": peak }),
             );
