@@ -4,10 +4,10 @@
 CARGO ?= cargo
 ARGS ?=
 CHROMIUM ?= /usr/bin/chromium
-# With torch, diffusers, transformers and safetensors, for `bench` and `goldens` alone.
+# With torch, diffusers, transformers and safetensors, for `bench`, `memory` and `goldens` alone.
 PYTHON ?= python3
 
-.PHONY: demo test lint build web setup-browser screenshots pretrain bench fuzz goldens
+.PHONY: demo test lint build web setup-browser screenshots pretrain bench memory fuzz goldens
 
 ## build: the web pages, then the binary that embeds them
 build: web
@@ -62,6 +62,10 @@ pretrain: build
 ## bench: speed against torch eager, in turns, as a table; `ARGS="--sizes tiny,small,medium --threads 2"`
 bench: build
 	$(PYTHON) tests/parity/bench.py $(ARGS)
+
+## memory: peak of a UNet's gradient at several sizes (docs/memory.md)
+memory: build
+	$(PYTHON) scripts/memory.py $(ARGS)
 
 ## fuzz: damages model files for so many seconds; `ARGS=600`
 fuzz:
