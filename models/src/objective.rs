@@ -101,9 +101,9 @@ impl ObjectiveSettings {
     pub fn validate(&self) -> Result<()> {
         match self {
             Self::InversionDpo(settings) => settings.validate(),
-            Self::InversionDpoPublished(settings) => settings.validate(),
-            Self::InversionDpoOfficial(settings) => settings.validate(),
-            Self::SingleTimestep(settings) => settings.validate(),
+            Self::InversionDpoPublished(_) | Self::InversionDpoOfficial(_) | Self::SingleTimestep(_) => {
+                self.two_term().map_or(Ok(()), |settings| settings.validate())
+            }
             Self::DiffusionDpo(settings) => positive("beta", settings.beta),
             Self::Inpo(settings) => settings.validate(),
             Self::D3po(settings) => settings.validate(),

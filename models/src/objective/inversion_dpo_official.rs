@@ -11,7 +11,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::inversion_dpo_published::{InversionDpoPublished, Reduction, Sign, Start, StatePairing, Weighting};
-use crate::Result;
 use crate::scheduler::InverseLabel;
 
 /// Settings of the released script.
@@ -44,10 +43,6 @@ impl InversionDpoOfficial {
             pairing: StatePairing::Source,
             start: self.start,
         }
-    }
-
-    pub(super) fn validate(&self) -> Result<()> {
-        self.published().validate()
     }
 }
 

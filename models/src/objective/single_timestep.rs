@@ -7,7 +7,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::inversion_dpo_published::{InversionDpoPublished, Reduction, Sign, Start, StatePairing, Weighting};
-use crate::Result;
 use crate::scheduler::InverseLabel;
 
 /// Settings of the single-timestep form.
@@ -54,10 +53,6 @@ impl SingleTimestep {
             start: self.start,
         }
     }
-
-    pub(super) fn validate(&self) -> Result<()> {
-        self.published().validate()
-    }
 }
 
 #[cfg(test)]
@@ -68,13 +63,13 @@ mod tests {
     #[test]
     fn one_term_has_half_of_beta() {
         let objective = SingleTimestep { beta: 100., start: Start::Jitter { std: 0.02 }, ..SingleTimestep::default() };
-        objective.validate().unwrap();
+        objective.published().validate().unwrap();
         assert_eq!(objective.published().term_weights(&[0.1], 8), [50.]);
         let weighted = SingleTimestep { weighting: Weighting::InverseAlpha, ..objective };
         assert_eq!(weighted.published().term_weights(&[0.1], 8), [250.]);
         // However long the path is: only one of it counts.
         let long = SingleTimestep { inversion_steps: 80, ..objective };
         assert_eq!(long.published().term_weights(&[0.1], 8), [50.]);
-        assert!(matches!(SingleTimestep::default().validate(), Err(Error::Training(_))));
+        assert!(matches!(SingleTimestep::default().published().validate(), Err(Error::Training(_))));
     }
 }

@@ -4,14 +4,14 @@
 //! Source of AdamW: Loshchilov & Hutter 2019 (decoupled weight decay); torch `optim.AdamW`.
 
 mod adafactor;
+mod slots;
 
 pub use adafactor::Adafactor;
 
 use crate::Result;
 use crate::weights::{TensorMap, VarMap};
-use candle_core::{Device, Tensor};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use slots::{Kept, Moments, Slots};
 use std::collections::BTreeMap;
 
 /// Gradients by parameter name, each flattened.
@@ -51,10 +51,7 @@ impl Optimizer {
 
     /// Steps taken.
     pub fn step_count(&self) -> u64 {
-        match self {
-            Self::AdamW(one) => one.step_count(),
-            Self::Adafactor(one) => one.step_count(),
-        }
+        self.kept().step_count()
     }
 
     /// One update; parameters without a gradient stay as they are.
@@ -73,10 +70,7 @@ impl Optimizer {
     /// # Errors
     /// Candle's.
     pub fn averaged(&self) -> Result<TensorMap> {
-        match self {
-            Self::AdamW(one) => one.averaged(),
-            Self::Adafactor(one) => one.averaged(),
-        }
+        self.kept().averaged()
     }
 
     /// Everything that a resume needs: parameters, moments, average and the step.
@@ -84,10 +78,7 @@ impl Optimizer {
     /// # Errors
     /// Candle's.
     pub fn state(&self) -> Result<TensorMap> {
-        match self {
-            Self::AdamW(one) => one.state(),
-            Self::Adafactor(one) => one.state(),
-        }
+        self.kept().state()
     }
 
     /// Takes back what [`state`](Self::state) gave; the variables too.
@@ -96,8 +87,15 @@ impl Optimizer {
     /// A part is missing or has another size.
     pub fn restore(&mut self, state: &TensorMap) -> Result<()> {
         match self {
-            Self::AdamW(one) => one.restore(state),
-            Self::Adafactor(one) => one.restore(state),
+            Self::AdamW(one) => one.slots.restore(state),
+            Self::Adafactor(one) => one.slots.restore(state),
+        }
+    }
+
+    fn kept(&self) -> &dyn Kept {
+        match self {
+            Self::AdamW(one) => &one.slots,
+            Self::Adafactor(one) => &one.slots,
         }
     }
 }
@@ -124,154 +122,87 @@ impl Default for AdamWSettings {
     }
 }
 
-struct Slot {
-    name: String,
-    var: candle_core::Var,
-    value: Vec<f32>,
+struct AdamMoments {
     first: Vec<f32>,
     second: Vec<f32>,
-    ema: Vec<f32>,
     /// Factor on the learning rate.
     share: f32,
+}
+
+impl Moments for AdamMoments {
+    fn named(&self) -> [(&'static str, &Vec<f32>); 2] {
+        [("first", &self.first), ("second", &self.second)]
+    }
+
+    fn named_mut(&mut self) -> [(&'static str, &mut Vec<f32>); 2] {
+        [("first", &mut self.first), ("second", &mut self.second)]
+    }
 }
 
 /// The optimizer; it owns the moments and the moving average, the parameters stay in their variables.
 pub struct AdamW {
     settings: AdamWSettings,
-    step: u64,
-    slots: Vec<Slot>,
+    slots: Slots<AdamMoments>,
 }
 
 impl AdamW {
     /// Moments zero, moving average equal to the parameters.
     pub fn new(vars: &VarMap, settings: AdamWSettings) -> Result<Self> {
-        let slots = vars
-            .iter()
-            .map(|(name, var)| {
-                let value = var.flatten_all()?.to_vec1::<f32>()?;
-                Ok(Slot {
-                    name: name.clone(),
-                    var: var.clone(),
-                    first: vec![0.0; value.len()],
-                    second: vec![0.0; value.len()],
-                    ema: if settings.ema_decay > 0.0 { value.clone() } else { Vec::new() },
-                    value,
-                    share: 1.0,
-                })
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self { settings, step: 0, slots })
+        let slots = Slots::new(vars, settings.ema_decay, |shape| {
+            let count = shape.iter().product();
+            AdamMoments { first: vec![0.0; count], second: vec![0.0; count], share: 1.0 }
+        })?;
+        Ok(Self { settings, slots })
     }
 
     /// Lets the parameters whose name begins with `prefix` learn at `share` of the rate.
     pub fn slow_down(&mut self, prefix: &str, share: f32) {
-        self.slots.iter_mut().filter(|slot| slot.name.starts_with(prefix)).for_each(|slot| slot.share = share);
+        self.slots.adjust(|name, moments| {
+            if name.starts_with(prefix) {
+                moments.share = share;
+            }
+        });
     }
 
     /// Steps taken.
     pub fn step_count(&self) -> u64 {
-        self.step
+        self.slots.step_count()
     }
 
     /// One update; parameters without a gradient stay as they are.
     ///
     /// The moving average warms up: its decay is at most `(1 + step) / (10 + step)`.
     pub fn step(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<()> {
-        self.step += 1;
-        let AdamWSettings { beta1, beta2, epsilon, weight_decay, ema_decay } = self.settings;
-        let step = self.step as f64;
-        let correction1 = 1.0 - f64::from(beta1).powf(step);
-        let correction2 = (1.0 - f64::from(beta2).powf(step)).sqrt() as f32;
-        let rate = (learning_rate / correction1) as f32;
-        let ema_decay = average_decay(ema_decay, self.step);
-        self.slots.par_iter_mut().try_for_each(|slot| -> Result<()> {
-            let Some(gradient) = gradients.get(&slot.name) else { return Ok(()) };
-            let rate = rate * slot.share;
-            let keep = 1.0 - (learning_rate as f32) * slot.share * weight_decay;
-            let moments = slot.first.iter_mut().zip(slot.second.iter_mut());
-            for ((value, (first, second)), &g) in slot.value.iter_mut().zip(moments).zip(gradient) {
+        let AdamWSettings { beta1, beta2, epsilon, weight_decay, .. } = self.settings;
+        self.slots.update(gradients, |step, value, moments, gradient| {
+            let step = step as f64;
+            let correction1 = 1.0 - f64::from(beta1).powf(step);
+            let correction2 = (1.0 - f64::from(beta2).powf(step)).sqrt() as f32;
+            let rate = (learning_rate / correction1) as f32 * moments.share;
+            let keep = 1.0 - (learning_rate as f32) * moments.share * weight_decay;
+            let both = moments.first.iter_mut().zip(moments.second.iter_mut());
+            for ((value, (first, second)), &g) in value.iter_mut().zip(both).zip(gradient) {
                 *first = beta1 * *first + (1.0 - beta1) * g;
                 *second = beta2 * *second + (1.0 - beta2) * g * g;
                 *value = *value * keep - rate * *first / (second.sqrt() / correction2 + epsilon);
             }
-            average(&mut slot.ema, &slot.value, ema_decay);
-            slot.var.set(&Tensor::from_slice(&slot.value, slot.var.shape(), slot.var.device())?)?;
-            Ok(())
         })
     }
 
-    /// The moving average as tensors, or the parameters themselves where none is kept.
+    /// As [`Optimizer::averaged`].
     pub fn averaged(&self) -> Result<TensorMap> {
-        self.slots
-            .iter()
-            .map(|slot| {
-                let values = if slot.ema.is_empty() { &slot.value } else { &slot.ema };
-                Ok((slot.name.clone(), Tensor::from_slice(values, slot.var.shape(), slot.var.device())?))
-            })
-            .collect()
+        self.slots.averaged()
     }
 
-    /// Everything that a resume needs: parameters, moments, average and the step.
+    /// As [`Optimizer::state`].
     pub fn state(&self) -> Result<TensorMap> {
-        let mut state = TensorMap::new();
-        for slot in &self.slots {
-            for (kind, values) in
-                [("value", &slot.value), ("first", &slot.first), ("second", &slot.second), ("ema", &slot.ema)]
-            {
-                if !values.is_empty() {
-                    let tensor = Tensor::from_slice(values, slot.var.shape(), &Device::Cpu)?;
-                    state.insert(format!("{kind}/{}", slot.name), tensor);
-                }
-            }
-        }
-        state.insert("step".to_owned(), Tensor::new(&[self.step as i64], &Device::Cpu)?);
-        Ok(state)
+        self.slots.state()
     }
 
-    /// Takes back what [`state`](Self::state) gave; the variables too.
+    /// As [`Optimizer::restore`].
     pub fn restore(&mut self, state: &TensorMap) -> Result<()> {
-        for slot in &mut self.slots {
-            read_values(state, &format!("value/{}", slot.name), &mut slot.value)?;
-            read_values(state, &format!("first/{}", slot.name), &mut slot.first)?;
-            read_values(state, &format!("second/{}", slot.name), &mut slot.second)?;
-            read_values(state, &format!("ema/{}", slot.name), &mut slot.ema)?;
-            slot.var.set(&Tensor::from_slice(&slot.value, slot.var.shape(), slot.var.device())?)?;
-        }
-        self.step = read_step(state)?;
-        Ok(())
+        self.slots.restore(state)
     }
-}
-
-/// The decay of the moving average at a step (1-based): it warms up, for the first values are far from the last.
-fn average_decay(decay: f32, step: u64) -> f32 {
-    let step = step as f64;
-    decay.min(((1.0 + step) / (10.0 + step)) as f32)
-}
-
-fn average(averages: &mut [f32], values: &[f32], decay: f32) {
-    for (average, value) in averages.iter_mut().zip(values) {
-        *average = decay * *average + (1.0 - decay) * value;
-    }
-}
-
-/// Reads the values of `name` over `values`; nothing where none are kept.
-fn read_values(state: &TensorMap, name: &str, values: &mut Vec<f32>) -> Result<()> {
-    if values.is_empty() {
-        return Ok(());
-    }
-    let wrong = |message: String| crate::Error::Training(format!("the checkpoint's `{name}` {message}"));
-    let tensor = state.get(name).ok_or_else(|| wrong("is missing".to_owned()))?;
-    if tensor.elem_count() != values.len() {
-        return Err(wrong(format!("has {} values, not {}", tensor.elem_count(), values.len())));
-    }
-    *values = tensor.flatten_all()?.to_vec1()?;
-    Ok(())
-}
-
-fn read_step(state: &TensorMap) -> Result<u64> {
-    let missing = || crate::Error::Training("the checkpoint lacks `step`".to_owned());
-    let step = state.get("step").ok_or_else(missing)?.to_vec1::<i64>()?;
-    step.first().map(|step| *step as u64).ok_or_else(missing)
 }
 
 /// Euclidean norm over all gradients, summed in f64 in the order of the names.

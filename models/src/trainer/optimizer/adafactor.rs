@@ -6,11 +6,10 @@
 //! update u = g/√v̂, scaled down to a root mean square of at most 1 for each parameter, then θ ← θ (1 − rate · decay) − rate · u.
 //! Kernels `[o, i, h, w]` are taken as o · i matrices of h × w, as transformers does.
 
-use super::{Gradients, average, average_decay, read_values};
+use super::Gradients;
+use super::slots::{Moments, Slots};
 use crate::Result;
-use crate::weights::{TensorMap, VarMap};
-use candle_core::{Device, Tensor};
-use rayon::prelude::*;
+use crate::weights::VarMap;
 
 /// ε₁, added to squared gradients.
 const EPSILON: f32 = 1e-30;
@@ -19,25 +18,29 @@ const CLIP_THRESHOLD: f64 = 1.0;
 /// Power of the step in β̂₂.
 const DECAY_RATE: f64 = -0.8;
 
-struct Slot {
-    name: String,
-    var: candle_core::Var,
-    value: Vec<f32>,
+pub(super) struct FactoredMoments {
     /// Of a matrix: means over its columns, one a row; of a vector: its squares.
     rows: Vec<f32>,
     /// Of a matrix: means over its rows, one a column; of a vector: empty.
     columns: Vec<f32>,
-    ema: Vec<f32>,
     /// Rows and columns of the matrices that it is made of; `None`: a vector or a scalar.
     matrix: Option<(usize, usize)>,
+}
+
+impl Moments for FactoredMoments {
+    fn named(&self) -> [(&'static str, &Vec<f32>); 2] {
+        [("rows", &self.rows), ("columns", &self.columns)]
+    }
+
+    fn named_mut(&mut self) -> [(&'static str, &mut Vec<f32>); 2] {
+        [("rows", &mut self.rows), ("columns", &mut self.columns)]
+    }
 }
 
 /// The optimizer; it owns the moments and the moving average, the parameters stay in their variables.
 pub struct Adafactor {
     weight_decay: f32,
-    ema_decay: f32,
-    step: u64,
-    slots: Vec<Slot>,
+    pub(super) slots: Slots<FactoredMoments>,
 }
 
 impl Adafactor {
@@ -46,35 +49,7 @@ impl Adafactor {
     /// # Errors
     /// Candle's.
     pub fn new(vars: &VarMap, weight_decay: f32, ema_decay: f32) -> Result<Self> {
-        let slots = vars
-            .iter()
-            .map(|(name, var)| {
-                let value = var.flatten_all()?.to_vec1::<f32>()?;
-                let matrix = match var.dims() {
-                    [.., rows, columns] => Some((*rows, *columns)),
-                    _ => None,
-                };
-                let (num_rows, num_columns) = match matrix {
-                    Some((rows, columns)) => (value.len() / columns.max(1), value.len() / rows.max(1)),
-                    None => (value.len(), 0),
-                };
-                Ok(Slot {
-                    name: name.clone(),
-                    var: var.clone(),
-                    rows: vec![0.0; num_rows],
-                    columns: vec![0.0; num_columns],
-                    ema: if ema_decay > 0.0 { value.clone() } else { Vec::new() },
-                    value,
-                    matrix,
-                })
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self { weight_decay, ema_decay, step: 0, slots })
-    }
-
-    /// Steps taken.
-    pub fn step_count(&self) -> u64 {
-        self.step
+        Ok(Self { weight_decay, slots: Slots::new(vars, ema_decay, FactoredMoments::zero)? })
     }
 
     /// One update; parameters without a gradient stay as they are. The moving average warms up as `AdamW`'s.
@@ -82,82 +57,35 @@ impl Adafactor {
     /// # Errors
     /// Candle's.
     pub fn step(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<()> {
-        self.step += 1;
-        let decay = (1.0 - (self.step as f64).powf(DECAY_RATE)) as f32;
-        let (weight_decay, ema_decay) = (self.weight_decay, average_decay(self.ema_decay, self.step));
-        self.slots.par_iter_mut().try_for_each(|slot| -> Result<()> {
-            let Some(gradient) = gradients.get(&slot.name) else { return Ok(()) };
-            let mut update = slot.update(gradient, decay);
+        let weight_decay = self.weight_decay;
+        self.slots.update(gradients, |step, value, moments, gradient| {
+            let decay = (1.0 - (step as f64).powf(DECAY_RATE)) as f32;
+            let mut update = moments.update(gradient, decay);
             let mean_square =
                 update.iter().map(|u| f64::from(*u) * f64::from(*u)).sum::<f64>() / update.len().max(1) as f64;
             let scale = (learning_rate / (mean_square.sqrt() / CLIP_THRESHOLD).max(1.0)) as f32;
             update.iter_mut().for_each(|u| *u *= scale);
             let keep = 1.0 - learning_rate as f32 * weight_decay;
-            for (value, update) in slot.value.iter_mut().zip(update) {
+            for (value, update) in value.iter_mut().zip(update) {
                 *value = *value * keep - update;
             }
-            average(&mut slot.ema, &slot.value, ema_decay);
-            slot.var.set(&Tensor::from_slice(&slot.value, slot.var.shape(), slot.var.device())?)?;
-            Ok(())
         })
-    }
-
-    /// The moving average as tensors, or the parameters themselves where none is kept.
-    ///
-    /// # Errors
-    /// Candle's.
-    pub fn averaged(&self) -> Result<TensorMap> {
-        self.slots
-            .iter()
-            .map(|slot| {
-                let values = if slot.ema.is_empty() { &slot.value } else { &slot.ema };
-                Ok((slot.name.clone(), Tensor::from_slice(values, slot.var.shape(), slot.var.device())?))
-            })
-            .collect()
-    }
-
-    /// Everything that a resume needs: parameters, moments, average and the step.
-    ///
-    /// # Errors
-    /// Candle's.
-    pub fn state(&self) -> Result<TensorMap> {
-        let mut state = TensorMap::new();
-        for slot in &self.slots {
-            for (kind, values) in
-                [("value", &slot.value), ("rows", &slot.rows), ("columns", &slot.columns), ("ema", &slot.ema)]
-            {
-                if !values.is_empty() {
-                    let tensor = Tensor::from_slice(values, values.len(), &Device::Cpu)?;
-                    state.insert(format!("{kind}/{}", slot.name), tensor);
-                }
-            }
-        }
-        state.insert("step".to_owned(), Tensor::new(&[self.step as i64], &Device::Cpu)?);
-        Ok(state)
-    }
-
-    /// Takes back what [`state`](Self::state) gave; the variables too.
-    ///
-    /// # Errors
-    /// A part is missing or has another size.
-    pub fn restore(&mut self, state: &TensorMap) -> Result<()> {
-        for slot in &mut self.slots {
-            for (kind, values) in [
-                ("value", &mut slot.value),
-                ("rows", &mut slot.rows),
-                ("columns", &mut slot.columns),
-                ("ema", &mut slot.ema),
-            ] {
-                read_values(state, &format!("{kind}/{}", slot.name), values)?;
-            }
-            slot.var.set(&Tensor::from_slice(&slot.value, slot.var.shape(), slot.var.device())?)?;
-        }
-        self.step = super::read_step(state)?;
-        Ok(())
     }
 }
 
-impl Slot {
+impl FactoredMoments {
+    fn zero(shape: &[usize]) -> Self {
+        let count: usize = shape.iter().product();
+        match shape {
+            [.., rows, columns] => Self {
+                rows: vec![0.0; count / (*columns).max(1)],
+                columns: vec![0.0; count / (*rows).max(1)],
+                matrix: Some((*rows, *columns)),
+            },
+            _ => Self { rows: vec![0.0; count], columns: Vec::new(), matrix: None },
+        }
+    }
+
     /// Takes the gradient into the moments, and gives g/√v̂.
     fn update(&mut self, gradient: &[f32], decay: f32) -> Vec<f32> {
         let Some((height, width)) = self.matrix else {
@@ -196,8 +124,9 @@ impl Slot {
 
 #[cfg(test)]
 mod tests {
+    use super::super::slots::Kept;
     use super::*;
-    use candle_core::Var;
+    use candle_core::{Device, Tensor, Var};
 
     /// The numbers are those of the formulas of transformers' `Adafactor.step`, line by line in Python's doubles, with
     /// lr = 0.1 and weight decay 0.01, for two steps (see the commit's message for the script).
@@ -252,18 +181,19 @@ mod tests {
         let straight = vars();
         let mut optimizer = Adafactor::new(&straight, 0.0, 0.9).unwrap();
         (0..3).for_each(|step| optimizer.step(&gradients(step), 0.01).unwrap());
-        let state = optimizer.state().unwrap();
+        let state = optimizer.slots.state().unwrap();
         (3..6).for_each(|step| optimizer.step(&gradients(step), 0.01).unwrap());
 
         let resumed = vars();
         let mut again = Adafactor::new(&resumed, 0.0, 0.9).unwrap();
-        again.restore(&state).unwrap();
+        again.slots.restore(&state).unwrap();
         (3..6).for_each(|step| again.step(&gradients(step), 0.01).unwrap());
         assert_eq!(values(&straight), values(&resumed));
-        let average = |one: &Adafactor| one.averaged().unwrap()["w"].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let average =
+            |one: &Adafactor| one.slots.averaged().unwrap()["w"].flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(average(&optimizer), average(&again));
         let mut damaged = state;
         damaged.remove("rows/w");
-        assert!(again.restore(&damaged).is_err());
+        assert!(again.slots.restore(&damaged).is_err());
     }
 }
