@@ -63,12 +63,12 @@ pub fn adapters_from_any(tensors: TensorMap, header: &Header, base: &TensorMap) 
             .ok_or_else(|| unknown(&name, "belongs to no linear layer of this network"))?;
         adapters.insert(format!("{layer}.{part}"), tensor);
     }
-    if let Some(alpha) = header_alpha(header)? {
+    if let Some(alphas) = HeaderAlphas::read(header)? {
         let additions: TensorMap = adapters
             .iter()
-            .filter_map(|(name, down)| Some((name.strip_suffix("lora_A.weight")?, down)))
-            .filter(|(layer, _)| !adapters.contains_key(&format!("{layer}alpha")))
-            .map(|(layer, down)| Ok((format!("{layer}alpha"), Tensor::new(alpha as f32, down.device())?)))
+            .filter_map(|(name, down)| Some((name.strip_suffix(".lora_A.weight")?, down)))
+            .filter(|(layer, _)| !adapters.contains_key(&format!("{layer}.alpha")))
+            .map(|(layer, down)| Ok((format!("{layer}.alpha"), Tensor::new(alphas.of(layer) as f32, down.device())?)))
             .collect::<Result<_>>()?;
         adapters.extend(additions);
     }
@@ -153,24 +153,43 @@ fn split(name: &str) -> Option<(String, &'static str)> {
 /// Field of the header with PEFT's settings, as diffusers writes them.
 pub const SETTINGS: &str = "lora_adapter_metadata";
 
-/// The alpha of PEFT's settings in the header.
-///
-/// # Errors
-/// The settings are not JSON, or scale the adapters in a way that is not implemented.
-fn header_alpha(header: &Header) -> Result<Option<f64>> {
-    let Some(text) = header.get(SETTINGS) else { return Ok(None) };
-    let fault = |key: &str, message: String| Error::Config { path: "LoRA".into(), key: key.to_owned(), message };
-    let settings: Value =
-        serde_json::from_str(text).map_err(|error| fault(SETTINGS, format!("is not JSON: {error}")))?;
-    let find = |key: &str| settings.get(format!("unet.{key}")).or_else(|| settings.get(key));
-    for key in ["use_rslora", "use_dora", "alpha_pattern"] {
-        match find(key) {
-            None | Some(Value::Null | Value::Bool(false)) => {}
-            Some(Value::Object(patterns)) if patterns.is_empty() => {}
-            Some(value) => return Err(fault(key, format!("{value} is not implemented; every adapter has one alpha"))),
+/// The alphas of PEFT's settings in the header.
+struct HeaderAlphas {
+    /// Of every layer that is not named apart.
+    common: f64,
+    /// Ends of the names of layers, each with its own.
+    pattern: BTreeMap<String, f64>,
+}
+
+impl HeaderAlphas {
+    /// # Errors
+    /// The settings are not JSON, or scale the adapters in a way that is not implemented.
+    fn read(header: &Header) -> Result<Option<Self>> {
+        let Some(text) = header.get(SETTINGS) else { return Ok(None) };
+        let fault = |key: &str, message: String| Error::Config { path: "LoRA".into(), key: key.to_owned(), message };
+        let settings: Value =
+            serde_json::from_str(text).map_err(|error| fault(SETTINGS, format!("is not JSON: {error}")))?;
+        let find = |key: &str| settings.get(format!("unet.{key}")).or_else(|| settings.get(key));
+        for key in ["use_rslora", "use_dora"] {
+            match find(key) {
+                None | Some(Value::Null | Value::Bool(false)) => {}
+                Some(value) => return Err(fault(key, format!("{value} is not implemented"))),
+            }
         }
+        let Some(common) = find("lora_alpha").and_then(Value::as_f64) else { return Ok(None) };
+        let mut pattern = BTreeMap::new();
+        for (layer, alpha) in find("alpha_pattern").and_then(Value::as_object).into_iter().flatten() {
+            let number = alpha.as_f64();
+            let number = number.ok_or_else(|| fault("alpha_pattern", format!("{alpha} of {layer} is no number")))?;
+            pattern.insert(layer.clone(), number);
+        }
+        Ok(Some(Self { common, pattern }))
     }
-    Ok(find("lora_alpha").and_then(Value::as_f64))
+
+    fn of(&self, layer: &str) -> f64 {
+        let ends_in = |end: &str| layer.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        self.pattern.iter().find(|(end, _)| ends_in(end)).map_or(self.common, |(_, alpha)| *alpha)
+    }
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@
 //! fields and weights. Every network is trainable through [`ops`]; candle's fused operators, which drop gradients
 //! without a word, are disallowed by lint.
 
+pub mod artifact;
 pub mod checkpoint_keys;
 pub mod clip;
 mod config;
 pub mod error;
 pub mod inspect;
+pub mod inversion_quality;
 pub mod layers;
 pub mod linear;
 pub mod lora;

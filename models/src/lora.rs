@@ -14,7 +14,7 @@ use rand_distr::{Distribution, Normal};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::weights::{SafetensorsFile, TensorMap, VarMap, write_whole};
+use crate::weights::{SafetensorsFile, TensorMap, VarMap};
 use crate::{Error, Result, checkpoint_keys, ops};
 
 const DOWN: &str = "lora_A.weight";
@@ -141,62 +141,44 @@ impl LoraSettings {
             .map(|(layer, down)| Ok((format!("{layer}{ALPHA}"), Tensor::new(self.alpha as f32, down.device())?)))
             .collect()
     }
-
-    /// Writes adapters as a file that diffusers' `load_lora_weights` opens: names below `unet.`, rank and alpha in the
-    /// header as PEFT's settings.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn save(&self, path: &Path, adapters: &TensorMap, dtype: DType) -> Result<()> {
-        let tensors = adapters
-            .iter()
-            .filter(|(name, _)| name.ends_with(DOWN) || name.ends_with(UP))
-            .map(|(name, tensor)| {
-                let tensor = tensor.detach().to_dtype(dtype)?.to_device(&Device::Cpu)?.contiguous()?;
-                Ok((format!("unet.{name}"), tensor))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let settings = serde_json::json!({
-            "unet.r": self.rank, "unet.lora_alpha": self.alpha, "unet.target_modules": self.targets,
-        });
-        let header =
-            [("format".to_owned(), "pt".to_owned()), ("lora_adapter_metadata".to_owned(), settings.to_string())];
-        let bytes =
-            safetensors::tensor::serialize(tensors.iter().map(|(name, tensor)| (name, tensor)), Some(header.into()))
-                .map_err(|error| Error::Tensor {
-                    path: path.to_owned(),
-                    tensor: "*".to_owned(),
-                    message: error.to_string(),
-                })?;
-        write_whole(path, &bytes)
-    }
 }
 
-/// `base` with the adapters of a file in any known style, ready to load a network from. Those of linear layers stay beside
-/// their weights; those of convolutions (kohya's scripts make them for SD1.5's projections) are added to the weights.
+/// The adapters of a file in any known style, for the layers of `base`, in our own names. `file`: its tensors.
 ///
 /// # Errors
-/// A tensor that is part of no adapter or belongs to no layer of `base`, or an adapter that is half or fits not its layer.
-pub fn add(base: &TensorMap, file: TensorMap, path: &Path) -> Result<TensorMap> {
+/// A tensor that is part of no adapter or belongs to no layer of `base`, or settings that are not implemented.
+pub fn read(base: &TensorMap, file: TensorMap, path: &Path) -> Result<TensorMap> {
     let mut header = SafetensorsFile::open(path)?.metadata().clone();
     // PEFT writes its settings beside the file, diffusers into it.
     let beside = path.with_file_name("adapter_config.json");
     if !header.contains_key(checkpoint_keys::SETTINGS) && beside.is_file() {
         header.insert(checkpoint_keys::SETTINGS.to_owned(), fs_err::read_to_string(&beside)?);
     }
-    let named = |error| match error {
+    checkpoint_keys::adapters_from_any(file, &header, base).map_err(|error| at(path, error))
+}
+
+/// Puts the file into an error about its adapters.
+fn at(path: &Path, error: Error) -> Error {
+    match error {
         Error::Tensor { tensor, message, .. } => Error::Tensor { path: path.to_owned(), tensor, message },
         Error::Config { key, message, .. } => Error::Config { path: path.to_owned(), key, message },
         other => other,
-    };
-    let adapters = checkpoint_keys::adapters_from_any(file, &header, base).map_err(named)?;
+    }
+}
+
+/// `base` with the adapters of the file `path`, ready to load a network from. Those of linear layers stay beside their
+/// weights; those of convolutions (kohya's scripts make them for SD1.5's projections) are added to the weights.
+///
+/// # Errors
+/// An adapter is half or fits not its layer.
+pub fn add(base: &TensorMap, adapters: TensorMap, path: &Path) -> Result<TensorMap> {
     let is_convolution = |name: &str| {
         let layer = [DOWN, UP, ALPHA].iter().find_map(|part| name.strip_suffix(part));
         layer.and_then(|layer| base.get(&format!("{layer}weight"))).is_some_and(|weight| weight.rank() == 4)
     };
     let (convolutions, linear): (TensorMap, TensorMap) =
         adapters.into_iter().partition(|(name, _)| is_convolution(name));
-    let mut all = merge(base, &convolutions).map_err(named)?;
+    let mut all = merge(base, &convolutions).map_err(|error| at(path, error))?;
     all.extend(linear);
     Ok(all)
 }
@@ -256,7 +238,7 @@ fn normal_values(seed: u64, layer: &str, rank: usize, in_width: usize) -> Result
 mod tests {
     use super::*;
     use crate::linear::Linear;
-    use crate::weights::{load_strictly, read_file};
+    use crate::weights::load_strictly;
 
     fn base() -> TensorMap {
         let tensor = |rows, columns| Tensor::rand(-1f32, 1., (rows, columns), &Device::Cpu).unwrap();
@@ -302,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn scaled_by_alpha_over_rank_saved_and_merged() {
+    fn scaled_by_alpha_over_rank_and_merged() {
         let base = base();
         let settings = LoraSettings { rank: 2, alpha: 6., ..LoraSettings::default() };
         let adapters = settings.fresh_adapters(&base, 0, &Device::Cpu).unwrap();
@@ -317,16 +299,6 @@ mod tests {
         assert!(difference(&got, &expected) < 1e-5);
         let merged = query(&merge(&base, &attached).unwrap()).forward(&x).unwrap();
         assert!(difference(&merged, &expected) < 1e-5);
-
-        let file = tempfile::tempdir().unwrap().path().join("lora.safetensors");
-        let detached = adapters.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
-        settings.save(&file, &detached, DType::F32).unwrap();
-        let bytes = fs_err::read(&file).unwrap();
-        let header = checkpoint_keys::lora_header(&bytes).unwrap();
-        let read = read_file(&file, DType::F32, &Device::Cpu).unwrap();
-        let mut again = base.clone();
-        again.extend(checkpoint_keys::adapters_from_any(read, &header, &base).unwrap());
-        assert!(difference(&query(&again).forward(&x).unwrap(), &expected) < 1e-5);
     }
 
     #[test]

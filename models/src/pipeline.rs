@@ -6,7 +6,7 @@
 mod guided;
 mod prompt;
 
-use crate::checkpoint_keys;
+use crate::artifact::TrainedWeights;
 use crate::lora;
 use crate::model_folder::ModelFolder;
 use crate::scene_graph_encoder::{GraphFeatures, GraphText, GraphTokens, SceneGraphEncoder, SceneGraphEncoderConfig};
@@ -16,7 +16,7 @@ use crate::tokenizer::Tokenizer;
 use crate::trainer::data_parallel;
 use crate::unet::UNet2DConditionModel;
 use crate::vae::{AutoencoderKL, TileSize};
-use crate::weights::{TensorMap, content_hash, load_strictly, read_file, read_json};
+use crate::weights::{TensorMap, content_hash, load_strictly, read_json};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use guided::Guided;
@@ -254,19 +254,15 @@ impl Pipeline {
     /// # Errors
     /// The file is broken, or a tensor of it belongs to no layer of these networks.
     pub fn with_unet(&self, weights: &Path) -> Result<Self> {
-        let mut trained = read_file(weights, DType::F32, &self.device)?;
-        let of_encoder: TensorMap = trained
-            .iter()
-            .filter_map(|(name, tensor)| Some((name.strip_prefix(ENCODER_PREFIX)?.to_owned(), tensor.clone())))
-            .collect();
-        trained.retain(|name, _| !name.starts_with(ENCODER_PREFIX));
-        let all = if checkpoint_keys::are_adapters(&trained) {
-            lora::add(&self.unet_weights, trained, weights)?
-        } else if trained.contains_key("conv_in.weight") {
-            trained
+        let parts = TrainedWeights::read(weights, &self.unet_weights, &self.device)?;
+        let of_encoder = parts.encoder;
+        let all = if !parts.adapters.is_empty() {
+            lora::add(&self.unet_weights, parts.adapters, weights)?
+        } else if parts.unet.contains_key("conv_in.weight") {
+            parts.unet
         } else {
             let mut all = (*self.unet_weights).clone();
-            all.extend(trained);
+            all.extend(parts.unet);
             all
         };
         let unet =

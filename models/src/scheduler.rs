@@ -127,6 +127,16 @@ pub enum PredictionType {
     VPrediction,
 }
 
+impl PredictionType {
+    /// The word for it in modelspec's headers.
+    pub fn modelspec(self) -> &'static str {
+        match self {
+            Self::Epsilon => "epsilon",
+            Self::VPrediction => "v",
+        }
+    }
+}
+
 /// A noise schedule, ready for use.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NoiseSchedule {

@@ -176,3 +176,15 @@ fn loading_takes_the_memory_of_the_weights() {
         assert!(loaded * 10 <= bytes * 11, "{loaded} bytes for weights of {bytes}, stored as {stored:?}");
     }
 }
+
+/// A published script's memory grows with T; ours is that of one timestep (the spread that is left is the allocator's).
+#[test]
+fn the_memory_of_a_step_does_not_grow_with_its_timesteps() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny");
+    let args = ["--json", "model", "memory", "--model", model, "--timesteps", "10,80", "--batch-size", "2"];
+    let output = diptych().args(args).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found = super::lines(&output.stdout).remove(0);
+    let peak = |row: usize| found["rows"][row]["peak_mib"].as_f64().unwrap();
+    assert!(peak(0) > 50.0 && peak(1) < 1.1 * peak(0), "{found}");
+}

@@ -5,6 +5,7 @@ mod damaged;
 mod fuzz;
 mod goldens;
 mod layouts;
+mod lora;
 mod prompts;
 mod texts;
 mod tokens;

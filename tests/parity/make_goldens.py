@@ -2,13 +2,14 @@
 
     pip install torch diffusers transformers peft safetensors
     python tests/parity/make_goldens.py [sdxl] [sd15] [velocity] [variant] [clipped] [original_sd15] [original_xl]
-                                        [lora_xl] [lora_sd] [prompts] [corpus] [tokens] [layouts] [tiny]
+                                        [lora_xl] [lora_sd] [prompts] [corpus] [tokens] [layouts] [tiny] [lora_forms]
 
 Each name of `specs.SPECS` makes `golden/NAME`: a folder of random parameters, `model`, and `cases.json` with inputs and
 outputs of its networks beside it; `original_…` a single file in the original naming instead of the folder, `lora_…` adapters for the
 folder of another name. `tokens` makes the hashes of the ids of more than 10,000 strings, `layouts` the names and
 shapes of all tensors of full-size SDXL and SD1.5, `corpus` the folder that `fuzz.rs` damages. `tiny` opens `models/tiny` as diffusers does; run it after each training
-of that model. Without names everything is made.
+of that model. `lora_forms` needs the built program, for the forms that it writes of
+a LoRA. Without names everything is made.
 
 `compare.py` does the same comparison for any number of further configurations, against the built program.
 """
@@ -16,6 +17,7 @@ of that model. Without names everything is made.
 import hashlib
 import json
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -213,11 +215,95 @@ def make_layouts():
     path.write_text(json.dumps(layouts, default=list) + "\n")
 
 
+def make_lora_forms():
+    """A LoRA on `sdxl`: the image that diffusers makes with it, which must be the same from every form that we write of it."""
+    from diffusers import DDIMScheduler
+    from peft import LoraConfig
+    from peft.utils import get_peft_model_state_dict
+
+    model, folder = HERE / "golden/sdxl/model", HERE / "golden/lora_forms"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    generator = torch.Generator().manual_seed(7)
+
+    def load(path):
+        pipeline = StableDiffusionXLPipeline.from_pretrained(
+            path, torch_dtype=torch.float32, add_watermarker=False, local_files_only=True
+        )
+        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    pipeline = load(model)
+    settings = {"r": 3, "lora_alpha": 6, "target_modules": ["to_q", "to_k", "to_v", "to_out.0"]}
+    pipeline.unet.add_adapter(LoraConfig(**settings))
+    for name, parameter in pipeline.unet.named_parameters():
+        if "lora_" in name:
+            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.15
+    StableDiffusionXLPipeline.save_lora_weights(
+        folder,
+        unet_lora_layers=get_peft_model_state_dict(pipeline.unet),
+        unet_lora_adapter_metadata=settings,
+        weight_name="source.safetensors",
+    )
+
+    size = pipeline.unet.config.sample_size
+    pooled = pipeline.text_encoder_2.config.projection_dim
+    inputs = {
+        "latents": torch.randn(1, 4, size, size, generator=generator),
+        "encoder_hidden_states": torch.randn(1, 7, pipeline.unet.config.cross_attention_dim, generator=generator),
+        "text_embeds": torch.randn(1, pooled, generator=generator),
+    }
+
+    def image(pipeline):
+        states, embeds = inputs["encoder_hidden_states"], inputs["text_embeds"]
+        return pipeline(
+            prompt_embeds=states, pooled_prompt_embeds=embeds, negative_prompt_embeds=torch.zeros_like(states),
+            negative_pooled_prompt_embeds=torch.zeros_like(embeds), latents=inputs["latents"].clone(),
+            num_inference_steps=6, guidance_scale=3.0, output_type="pt",
+        ).images  # fmt: skip
+
+    with torch.no_grad():
+        expected, plain = image(pipeline), image(load(model))
+    assert (expected - plain).abs().max() > 0.05, "the adapters change nothing"
+    forms, source = {}, folder / "source.safetensors"
+    with tempfile.TemporaryDirectory() as made:
+        made = Path(made)
+        for style in ("diffusers", "kohya"):
+            file = made / f"{style}.safetensors"
+            ours("lora", "--model", model, "--weights", source, "--style", style, "--output", file)
+            pipeline = load(model)
+            pipeline.load_lora_weights(made, weight_name=file.name)
+            forms[style] = (image(pipeline), file)
+        ours("merge", "--model", model, "--weights", source, "--output", made / "merged")
+        merged = load(made / "merged")
+        forms["merged"] = (image(merged), None)
+        index = {"versions": versions(), "model": "tests/parity/golden/sdxl/model", "steps": 6, "guidance": 3.0, "forms": {}}
+        for form, (found, file) in forms.items():
+            difference = (found - expected).abs().max().item()
+            print(f"{form}: largest difference of a pixel {difference:.2e} (without adapters {(expected - plain).abs().max():.2f})")
+            # A quarter of a step of eight bits; merging rounds otherwise than adding.
+            assert difference < 1e-3, form
+            if file:
+                index["forms"][form] = hashlib.sha256(file.read_bytes()).hexdigest()
+    # Sums differ in the last bit from machine to machine, so of the merged weights the values are kept.
+    adapted = {name: tensor for name, tensor in merged.unet.state_dict().items() if ".attn1.to_" in name and name.endswith("weight")}
+    save_file(inputs, folder / "in.safetensors")
+    save_file({"image": expected.contiguous(), **adapted}, folder / "out.safetensors")
+    write_json(folder / "cases.json", index)
+
+
+def ours(command, *arguments):
+    """Runs `diptych model COMMAND`."""
+    program = ROOT / "target/release/diptych"
+    subprocess.run([program, "model", command, *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
+
+
 def main():
     makers = {name: lambda name=name: make_random(name) for name in SPECS}
     makers |= {name: lambda name=name: make_original(name) for name in ORIGINAL}
     makers |= {name: lambda name=name: make_lora(name) for name in ("lora_xl", "lora_sd")}
-    makers |= {"corpus": make_corpus, "prompts": make_prompts, "tokens": make_tokens, "layouts": make_layouts, "tiny": make_tiny}
+    makers |= {"corpus": make_corpus, "prompts": make_prompts, "tokens": make_tokens, "layouts": make_layouts, "tiny": make_tiny, "lora_forms": make_lora_forms}
     wanted = sys.argv[1:] or list(makers)
     torch.set_num_threads(1)
     for name in wanted:

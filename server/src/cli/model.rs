@@ -1,14 +1,17 @@
-//! `diptych model`: look into model folders and run their networks.
+//! `diptych model`: look into model folders, run their networks, write what was trained in the forms of others.
 
 use clap::{Args, Subcommand};
 
 use super::Global;
 
 mod inspect;
+mod lora;
+mod memory;
+mod merge;
 mod run;
 mod tokenize;
 
-/// Look into a model folder, and run one of its networks on given tensors
+/// Look into a model folder, run one of its networks on given tensors, merge a training into it
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  diptych model inspect models/tiny")]
 pub(crate) struct Model {
@@ -21,6 +24,9 @@ enum Command {
     Run(run::Run),
     Inspect(inspect::Inspect),
     Tokenize(tokenize::Tokenize),
+    Merge(merge::Merge),
+    Lora(lora::Lora),
+    Memory(memory::Memory),
 }
 
 impl Model {
@@ -29,6 +35,9 @@ impl Model {
             Command::Run(command) => command.run(global),
             Command::Inspect(command) => command.run(global),
             Command::Tokenize(command) => command.run(),
+            Command::Merge(command) => command.run(global),
+            Command::Lora(command) => command.run(global),
+            Command::Memory(command) => command.run(global),
         }
     }
 }

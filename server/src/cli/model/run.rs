@@ -97,10 +97,20 @@ enum Name {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Precision {
+pub(super) enum Precision {
     F32,
     Bf16,
     F16,
+}
+
+impl Precision {
+    pub(super) fn dtype(self) -> run::DType {
+        match self {
+            Self::F32 => run::DType::F32,
+            Self::Bf16 => run::DType::BF16,
+            Self::F16 => run::DType::F16,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -121,11 +131,7 @@ impl Run {
             (None, _) => return Err(Usage("--input is missing".to_owned()).into()),
         };
         let settings = Settings {
-            dtype: match self.dtype {
-                Precision::F32 => run::DType::F32,
-                Precision::Bf16 => run::DType::BF16,
-                Precision::F16 => run::DType::F16,
-            },
+            dtype: self.dtype.dtype(),
             device: run::device(&self.device)?,
             repeats: self.repeat.unwrap_or_default() as usize,
             vae_tile: self.tile.map(|pixels| if pixels == 0 { TileSize::OfConfig } else { TileSize::Pixels(pixels) }),
