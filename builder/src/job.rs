@@ -3,6 +3,7 @@
 //! The states are those of the API and of the SQL type `job_state`. [`JobState::next`] is the only place where one becomes
 //! another; whoever writes a state to the store asks it first.
 
+mod cost;
 mod fields;
 mod objective;
 mod spec;

@@ -4,12 +4,14 @@
 //! Evaluation. Each arrow is one module here, one kind of task, one resource of the API.
 
 pub mod answer;
+pub mod archive;
 pub mod blob;
 pub mod candidate;
 pub mod conditioning;
 pub mod dpg_bench;
 pub mod error;
 pub mod evaluation;
+pub mod experiment;
 pub mod id;
 pub mod job;
 pub mod laion_sg;
@@ -18,6 +20,7 @@ pub mod metrics;
 pub mod model_registry;
 pub mod pair;
 pub mod pairing;
+pub mod plot;
 pub mod policy;
 pub mod pretrain;
 pub mod question;

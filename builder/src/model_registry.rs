@@ -63,10 +63,7 @@ impl ModelRegistry {
     /// # Errors
     /// `NotFound` when nothing has this hash; `Conflict` when its folder now holds other weights.
     pub async fn by_hash(&self, connection: &mut PgConnection, hash: &str) -> Result<Arc<Pipeline>> {
-        let row = model::find(connection, hash).await?.ok_or_else(|| Error::not_found("model", hash))?;
-        // The default model moves with the installation; the row may name where it was.
-        let folder =
-            if row.name == DEFAULT_MODEL { self.inner.default_folder.clone() } else { PathBuf::from(&row.path) };
+        let folder = self.folder(connection, hash).await?;
         let pipeline = self.load(folder.clone()).await?;
         if pipeline.hash() == hash {
             return Ok(pipeline);
@@ -79,6 +76,16 @@ impl ModelRegistry {
                 pipeline.hash()
             ),
         ))
+    }
+
+    /// Where the model with this hash lies.
+    ///
+    /// # Errors
+    /// `NotFound` when nothing has this hash.
+    pub async fn folder(&self, connection: &mut PgConnection, hash: &str) -> Result<PathBuf> {
+        let row = model::find(connection, hash).await?.ok_or_else(|| Error::not_found("model", hash))?;
+        // The default model moves with the installation; the row may name where it was.
+        Ok(if row.name == DEFAULT_MODEL { self.inner.default_folder.clone() } else { PathBuf::from(&row.path) })
     }
 
     async fn load(&self, folder: PathBuf) -> Result<Arc<Pipeline>> {

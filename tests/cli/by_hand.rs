@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{data_folder, diptych, lines};
 
 /// The one JSON document that a command prints.
-fn run(data: &Path, args: &[&str]) -> Value {
+pub fn run(data: &Path, args: &[&str]) -> Value {
     let output = diptych().args(["--json", "--data", data.to_str().unwrap()]).args(args).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{args:?}: {errors}");
@@ -16,7 +16,7 @@ fn run(data: &Path, args: &[&str]) -> Value {
     found.remove(0)
 }
 
-fn text(value: &Value) -> &str {
+pub fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }
 
@@ -46,6 +46,16 @@ fn the_stages_follow_each_other() {
     fs_err::write(&spec_file, spec.to_string()).unwrap();
     let job = run(data, &["train", "--pairing", text(&pairing["id"]), "--spec", spec_file.to_str().unwrap()]);
     assert_eq!((&job["state"], &job["spec"]["objective"]["name"]), (&"succeeded".into(), &"diffusion-dpo".into()));
+    let trained = data.join("trained");
+    let left = run(data, &["export", "job", text(&job["id"]), "--output", trained.to_str().unwrap()]);
+    assert!(left["exported"].as_i64() > Some(6), "{left}");
+    for file in ["unet.safetensors", "report.md", "loss.svg", "model/model_index.json", "model/README.md"] {
+        assert!(trained.join(file).exists(), "{file}");
+    }
+    let card = fs_err::read_to_string(trained.join("README.md")).unwrap();
+    assert!(card.contains(text(&pairing["hash"])) && card.contains("| all |"), "{card}");
+    let inspected = run(data, &["model", "inspect", trained.join("model").to_str().unwrap()]);
+    assert_eq!(inspected["missing"], json!([]));
     let evaluation = run(data, &["evaluate", "--job", text(&job["id"]), "--num-graphs", "2", "--num-noises", "1"]);
     assert!(evaluation["state"] == "succeeded" && evaluation["result"]["delta"].is_number(), "{evaluation}");
 

@@ -236,6 +236,29 @@ impl Objective {
         }
     }
 
+    /// Takes at most `steps` steps of every path and sampler, and of a warm-up one: for trying things out.
+    pub fn shorten(&mut self, steps: usize) {
+        match self {
+            Self::InversionDpo { num_inversion_steps, .. } | Self::Inpo { num_inversion_steps, .. } => {
+                *num_inversion_steps = steps.min(*num_inversion_steps);
+            }
+            Self::InversionDpoPublished { num_inversion_steps, start, .. }
+            | Self::InversionDpoOfficial { num_inversion_steps, start }
+            | Self::SingleTimestep { num_inversion_steps, start, .. } => {
+                *num_inversion_steps = steps.min(*num_inversion_steps);
+                if let Start::WarmUp(warm_up) = start {
+                    *warm_up = 1;
+                }
+            }
+            Self::D3po { num_inference_steps, .. } => *num_inference_steps = steps.min(*num_inference_steps),
+            Self::DiffusionDpo {} | Self::Sft {} => {}
+            Self::Mixture { first, second, .. } => {
+                first.shorten(steps);
+                second.shorten(steps);
+            }
+        }
+    }
+
     /// The objectives that it is made of: itself, or both of a mixture.
     pub fn parts(&self) -> Vec<&Self> {
         match self {

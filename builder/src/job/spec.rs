@@ -58,11 +58,14 @@ pub struct EvaluationSpec {
     pub selection_graphs: usize,
     /// Where the noises come from.
     pub seed: i64,
+    /// Selections without a better one after which the training stops; 0: never before its last step.
+    #[serde(default)]
+    pub patience: usize,
 }
 
 impl Default for EvaluationSpec {
     fn default() -> Self {
-        Self { num_graphs: 256, num_noises: 2, every: 100, selection_graphs: 64, seed: 0 }
+        Self { num_graphs: 256, num_noises: 2, every: 100, selection_graphs: 64, seed: 0, patience: 0 }
     }
 }
 
@@ -98,6 +101,9 @@ pub struct JobSpec {
     /// Share of pairs that are seen without their scene graph, winner and loser alike.
     #[serde(default)]
     pub caption_dropout: f64,
+    /// Share of the pairs whose winner and loser are exchanged, by the seed; 0.5 is the control of random labels.
+    #[serde(default)]
+    pub label_noise: f64,
     /// Strength of the preference.
     pub beta: f64,
     /// Loss of a pair's logit.
@@ -146,6 +152,7 @@ impl JobSpec {
             batch_size: 16,
             gradient_accumulation_steps: 1,
             caption_dropout: 0.0,
+            label_noise: 0.0,
             loss: LossForm::Sigmoid,
             margin: 0.0,
             ema_decay: 0.97,
@@ -198,6 +205,7 @@ impl JobSpec {
             batch_size: fields.count("batch_size", defaults.batch_size, 1..=4096, &mut faults),
             gradient_accumulation_steps: fields.count("gradient_accumulation_steps", 1, 1..=4096, &mut faults),
             caption_dropout: fields.number("caption_dropout", 0.0, 0.0..=0.99, &mut faults),
+            label_noise: fields.number("label_noise", 0.0, 0.0..=1.0, &mut faults),
             loss: match fields.choice("loss", "sigmoid", &["sigmoid", "hinge", "ipo"], &mut faults).as_str() {
                 "hinge" => LossForm::Hinge,
                 "ipo" => LossForm::Ipo,
@@ -243,6 +251,7 @@ fn read_evaluation(value: &Value, faults: &mut Vec<Fault>) -> EvaluationSpec {
         every: fields.count("every", defaults.every, 0..=1_000_000, faults),
         selection_graphs: fields.count("selection_graphs", defaults.selection_graphs, 0..=10_000, faults),
         seed: fields.seed("seed", defaults.seed, faults),
+        patience: fields.count("patience", defaults.patience, 0..=1_000_000, faults),
     };
     fields.finish(faults);
     spec

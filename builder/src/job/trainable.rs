@@ -50,6 +50,11 @@ impl Trainable {
         }
     }
 
+    /// Whether low-rank adapters are trained.
+    pub fn has_adapters(&self) -> bool {
+        matches!(self, Self::Lora { .. } | Self::SceneGraphEncoderLora { .. })
+    }
+
     /// Reads `trainable` of a request.
     pub(super) fn read(value: &Value, faults: &mut Vec<Fault>) -> Self {
         if let Value::String(kind) = value {

@@ -153,6 +153,7 @@ impl DemoPlan {
                 every: self.select_every,
                 selection_graphs: self.selection_graphs,
                 seed: self.seed,
+                ..EvaluationSpec::default()
             },
             ..JobSpec::new(pairing_id, objective)
         }
@@ -518,7 +519,7 @@ impl<'a> Demo<'a> {
 }
 
 /// Training graphs first, then held-out ones: as many of each as the plan wants, no two of the held-out ones alike.
-fn synthetic_graphs(plan: &DemoPlan) -> Result<Vec<Value>> {
+pub(super) fn synthetic_graphs(plan: &DemoPlan) -> Result<Vec<Value>> {
     let mut train = Vec::new();
     let mut held_out = Vec::new();
     let (mut compared, mut selected) = (0, 0);

@@ -16,14 +16,19 @@ use crate::store::job::{Job, NewJob};
 use crate::store::{job, pairing};
 use crate::{Error, Result};
 
+mod artifacts;
+mod card;
 mod checkpoint;
 mod control;
 mod inputs;
+mod label_noise;
+mod report;
 mod runner;
 mod settings;
 
 use control::Control;
 use runner::Runner;
+pub use runner::{REPORT, WEIGHTS};
 
 /// What a request may carry beside its spec.
 #[derive(Clone, Debug, Default)]

@@ -78,6 +78,9 @@ pub struct CreateJobRequest {
     /// Share of pairs that are seen without their scene graph, winner and loser alike.
     #[schema(required = false, default = 0, minimum = 0)]
     caption_dropout: f64,
+    /// Share of the pairs whose winner and loser are exchanged, by the seed: 0.5 is the control of random labels.
+    #[schema(required = false, default = 0, minimum = 0, maximum = 1)]
+    label_noise: f64,
     /// Of `d3po` the default is 0.1.
     #[schema(required = false, default = 2000)]
     beta: f64,
@@ -108,7 +111,8 @@ pub struct CreateJobRequest {
     /// Default: that of the pairing's candidates.
     #[schema(required = false, minimum = 0, maximum = 100)]
     guidance_scale: Option<f64>,
-    /// The held-out comparison: `num_graphs`, `num_noises`, `every`, `selection_graphs`, `seed`, `num_resamples`.
+    /// The held-out comparison: `num_graphs`, `num_noises`, `every`, `selection_graphs`, `seed`, and `patience`:
+    /// selections without a better one after which the training stops early (0: never).
     #[schema(required = false, value_type = Object)]
     evaluation: Value,
 }

@@ -5,6 +5,7 @@ use builder::store::evaluation::{self, Evaluation};
 use builder::store::state::TaskState;
 use builder::store::{candidate, checkpoint, job, pairing};
 use builder::task::evaluate::{self, EvaluationSettings};
+use builder::task::train::WEIGHTS;
 use builder::task::{TaskContext, score};
 use clap::Args;
 use uuid::Uuid;
@@ -12,9 +13,6 @@ use uuid::Uuid;
 use super::wait::{self, Look};
 use super::{Global, Usage, output, session};
 use crate::api::evaluations::EvaluationResponse;
-
-/// The artifact that holds a job's trained weights.
-const WEIGHTS_ENDING: &str = ".safetensors";
 
 /// Compare a finished job's model with its reference on held-out graphs, with the same noises
 #[derive(Debug, Args)]
@@ -89,8 +87,7 @@ impl Evaluate {
         let job = job::find(&mut connection, self.job).await?;
         let job = job.ok_or_else(|| builder::Error::not_found("job", self.job))?;
         let spec: JobSpec = serde_json::from_value(job.spec)?;
-        let artifacts = checkpoint::artifacts(&mut connection, self.job).await?;
-        let weights = artifacts.into_iter().find(|artifact| artifact.name.ends_with(WEIGHTS_ENDING));
+        let weights = checkpoint::find_artifact(&mut connection, self.job, WEIGHTS).await?;
         let weights =
             weights.ok_or_else(|| Usage(format!("job {} is {} and has left no weights", self.job, job.state)))?;
         // The reference, and how it sampled: those of the pairing's candidates.

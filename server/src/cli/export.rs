@@ -1,11 +1,12 @@
-//! `diptych export`: a frozen pairing as a folder, graphs as a LAION-SG file.
+//! `diptych export`: a frozen pairing as a folder, graphs as a LAION-SG file, what a job left.
 
 use std::collections::HashSet;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use builder::archive;
 use builder::store::state::Split;
-use builder::store::{candidate, graph, pairing};
+use builder::store::{candidate, checkpoint, graph, job, pairing};
 use builder::task::TaskContext;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -45,6 +46,15 @@ enum What {
         #[arg(long, value_name = "FILE")]
         output: PathBuf,
     },
+    /// What a job left: weights, LoRA files, report and card, and under `model/` the merged folder in diffusers' layout
+    #[command(after_help = "Example:  diptych export job 01890a5d-ac96-774b-bcce-b302099a8057 --output trained")]
+    Job {
+        /// The job
+        id: Uuid,
+        /// Folder to make
+        #[arg(long, value_name = "DIR")]
+        output: PathBuf,
+    },
 }
 
 impl Export {
@@ -52,6 +62,7 @@ impl Export {
         let (what, path) = session::with(global, async |session| match &self.what {
             What::Pairing { id, output } => Ok((export_pairing(&session.context, *id, output).await?, output)),
             What::Graphs { split, output } => Ok((export_graphs(&session.context, *split, output).await?, output)),
+            What::Job { id, output } => Ok((export_job(&session.context, *id, output).await?, output)),
         })?;
         if global.json {
             return output::json(&json!({ "exported": what, "output": path }));
@@ -108,6 +119,29 @@ async fn export_pairing(context: &TaskContext, id: Uuid, folder: &Path) -> anyho
     lines.flush()?;
     bar.finish_and_clear();
     Ok(count)
+}
+
+/// Every artifact as a file; an archive of a folder as that folder.
+async fn export_job(context: &TaskContext, id: Uuid, folder: &Path) -> anyhow::Result<usize> {
+    let mut connection = context.pool.acquire().await?;
+    let job = job::find(&mut connection, id).await?.ok_or_else(|| builder::Error::not_found("job", id))?;
+    let artifacts = checkpoint::artifacts(&mut connection, id).await?;
+    drop(connection);
+    if artifacts.is_empty() {
+        anyhow::bail!("job {id} is {} and has left nothing yet", job.state);
+    }
+    fs_err::create_dir_all(folder)?;
+    let bar = output::bar(artifacts.len() as u64, "exporting");
+    for artifact in &artifacts {
+        let content = context.blobs.get(&artifact.blob).await?;
+        match artifact.name.strip_suffix(".zip") {
+            Some(name) => archive::unpack(&content, &folder.join(name))?,
+            None => fs_err::write(folder.join(&artifact.name), content)?,
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(artifacts.len())
 }
 
 async fn export_graphs(context: &TaskContext, split: Option<Split>, file: &Path) -> anyhow::Result<usize> {

@@ -917,7 +917,10 @@ export interface components {
              * @default 0.97
              */
             ema_decay: number;
-            /** @description The held-out comparison: `num_graphs`, `num_noises`, `every`, `selection_graphs`, `seed`, `num_resamples`. */
+            /**
+             * @description The held-out comparison: `num_graphs`, `num_noises`, `every`, `selection_graphs`, `seed`, and `patience`:
+             *     selections without a better one after which the training stops early (0: never).
+             */
             evaluation?: Record<string, never>;
             /**
              * @description Batches a step.
@@ -929,6 +932,12 @@ export interface components {
              * @description Default: that of the pairing's candidates.
              */
             guidance_scale?: number | null;
+            /**
+             * Format: double
+             * @description Share of the pairs whose winner and loser are exchanged, by the seed: 0.5 is the control of random labels.
+             * @default 0
+             */
+            label_noise: number;
             /**
              * Format: double
              * @default 0.00003

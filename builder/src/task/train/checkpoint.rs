@@ -27,6 +27,12 @@ pub(super) struct Notes {
     pub base_selection_score: Option<f64>,
     /// Steps after which a selection was made, with its score.
     pub selections: Vec<(usize, f64)>,
+    /// Score of the reference on each selection graph.
+    #[serde(default)]
+    pub base_scores: Vec<f64>,
+    /// Steps after which a selection was made, with mean and standard error of the difference from the reference.
+    #[serde(default)]
+    pub deltas: Vec<(usize, (f64, f64))>,
     /// Seconds spent in steps, over all attempts.
     pub training_seconds: f64,
 }

@@ -3,7 +3,7 @@
 //! The trainer lives on a blocking thread for a slice of steps at a time and comes back; between slices its metrics go to
 //! the store. A slice ends after half a second, at a step where something is due, or when somebody wants something.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,27 +12,30 @@ use models::trainer::{Control as Go, Progress, StepMetrics, Trainer};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::artifacts;
 use super::checkpoint::{self, Best, Notes};
 use super::control::Control;
 use super::inputs::{self, Inputs};
+use super::label_noise;
 use super::settings::trainer_settings;
 use crate::answer::Answerer;
-use crate::candidate::{Purpose, seed};
 use crate::job::{JobChange, JobSpec, JobStage, JobState};
 use crate::store::graph::LoadedGraph;
-use crate::store::job_sample::JobSample;
-use crate::store::{checkpoint as rows, evaluation as evaluations, job, job_event, job_metric, job_sample};
-use crate::task::evaluate::{self, EvaluationSettings, Scored, sample_and_judge, scratch_folder};
+use crate::store::{checkpoint as rows, evaluation as evaluations, job, job_event, job_metric};
+use crate::task::evaluate::{self, EvaluationSettings, scratch_folder};
 use crate::task::{TaskContext, on_thread, score};
 use crate::{Error, Result};
+
+mod looks;
 
 /// How long metrics may wait for the store.
 const SLICE: Duration = Duration::from_millis(500);
 /// The judge of all comparisons in a job.
 const ANSWERER: &str = "shapes";
 /// Name of the artifact that holds the trained weights; its presence says that no step is left.
-pub(super) const WEIGHTS: &str = "unet.safetensors";
-const REPORT: &str = "report.json";
+pub const WEIGHTS: &str = "unet.safetensors";
+/// Name of the artifact that tells how it went.
+pub const REPORT: &str = "report.json";
 
 pub(super) struct Runner<'a> {
     context: &'a TaskContext,
@@ -73,10 +76,11 @@ impl<'a> Runner<'a> {
             }
             None => self.train(inputs).await?,
         };
-        self.evaluate(&reference, sampling, trained).await
+        self.evaluate(&reference, sampling, trained.clone()).await?;
+        artifacts::write(self.context, self.id, &self.spec, &reference, &trained).await
     }
 
-    async fn train(&self, inputs: Inputs) -> Result<String> {
+    async fn train(&self, mut inputs: Inputs) -> Result<String> {
         self.event(
             "log",
             &json!({
@@ -89,6 +93,7 @@ impl<'a> Runner<'a> {
             }),
         )
         .await?;
+        label_noise::exchange(&mut inputs.pairs, self.spec.label_noise, self.spec.seed as u64);
         let mut training = self.prepare(inputs).await?;
         self.running().await?;
         let mut step = Self::step_of(&training)?;
@@ -100,7 +105,7 @@ impl<'a> Runner<'a> {
             }
         }
         self.stage(JobStage::Train, step, self.spec.max_steps, "steps").await?;
-        while step < self.spec.max_steps {
+        while step < self.spec.max_steps && !self.out_of_patience(&training.notes) {
             let metrics = self.slice(&mut training).await?;
             step = Self::step_of(&training)?;
             training.notes.training_seconds += metrics.iter().map(|one| one.seconds).sum::<f64>();
@@ -117,6 +122,12 @@ impl<'a> Runner<'a> {
                 if show {
                     self.show(&training, step, &pipeline).await?;
                 }
+            }
+            if select && self.out_of_patience(&training.notes) {
+                let message =
+                    format!("no better selection in the last {}: stopped early", self.spec.evaluation.patience);
+                self.event("log", &json!({ "message": message, "step": step })).await?;
+                break;
             }
             let stop = self.control.check();
             if self.control.take_save() || stop.is_err() || due(self.spec.checkpoint_every) {
@@ -226,92 +237,6 @@ impl<'a> Runner<'a> {
         Ok((file, folder, pipeline))
     }
 
-    /// Scores the weights on the selection graphs and keeps them when they are the best so far. `None`: the reference.
-    async fn select(
-        &self,
-        training: &mut Training,
-        step: usize,
-        trained: Option<(&Path, &Arc<Pipeline>)>,
-    ) -> Result<()> {
-        if training.selection.is_empty() {
-            return Ok(());
-        }
-        let pipeline = trained.map_or(&training.reference, |(_, pipeline)| pipeline);
-        let shots: Vec<(usize, i64)> = training
-            .selection
-            .iter()
-            .enumerate()
-            .map(|(place, graph)| (place, seed(Purpose::Selection, self.spec.evaluation.seed, &graph.content_hash, 0)))
-            .collect();
-        let scores: Vec<f64> =
-            self.make(training, pipeline, &training.selection, &shots).await?.iter().map(|one| one.score).collect();
-        let mean = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
-        if let Some((file, _)) = trained {
-            training.notes.selections.push((step, mean));
-            if training.notes.best.as_ref().is_none_or(|best| mean > best.score) {
-                let content = fs_err::tokio::read(file).await?;
-                let bytes = content.len() as i64;
-                let blob = self.context.blobs.put(content).await?;
-                training.notes.best = Some(Best { step, score: mean, blob, bytes });
-            }
-        } else {
-            training.notes.base_selection_score = Some(mean);
-        }
-        let mut metrics = json!({ "selection_score": mean });
-        if let (Some(base), Value::Object(fields)) = (training.notes.base_selection_score, &mut metrics) {
-            fields.insert("selection_base_score".to_owned(), base.into());
-        }
-        self.event("selection", &json!({ "step": step, "score": mean, "graphs": training.selection.len() })).await?;
-        self.add_to_metrics(step, metrics).await
-    }
-
-    /// Pictures of a few held-out graphs, with the same seeds each time.
-    async fn show(&self, training: &Training, step: usize, pipeline: &Arc<Pipeline>) -> Result<()> {
-        let graphs: Vec<LoadedGraph> = training.comparison.iter().take(self.spec.sample_graphs).cloned().collect();
-        if graphs.is_empty() {
-            return Ok(());
-        }
-        let shots: Vec<(usize, i64)> = graphs
-            .iter()
-            .enumerate()
-            .map(|(place, graph)| (place, seed(Purpose::Sample, self.spec.seed, &graph.content_hash, 0)))
-            .collect();
-        let made = self.make(training, pipeline, &graphs, &shots).await?;
-        let mut samples = Vec::new();
-        for ((graph, (_, seed)), one) in graphs.iter().zip(&shots).zip(made) {
-            samples.push(JobSample {
-                job_id: self.id,
-                step: step as i32,
-                graph_id: graph.id,
-                index: 0,
-                seed: *seed,
-                image_blob: self.context.blobs.put(one.png).await?,
-            });
-        }
-        let mut transaction = self.context.pool.begin().await?;
-        for sample in &samples {
-            job_sample::upsert(&mut transaction, sample).await?;
-        }
-        job_event::append(&mut transaction, self.id, "sample", &json!({ "step": step, "images": samples.len() }))
-            .await?;
-        transaction.commit().await?;
-        Ok(())
-    }
-
-    async fn make(
-        &self,
-        training: &Training,
-        pipeline: &Arc<Pipeline>,
-        graphs: &[LoadedGraph],
-        shots: &[(usize, i64)],
-    ) -> Result<Vec<Scored>> {
-        let mut made = Vec::with_capacity(shots.len());
-        for batch in shots.chunks(crate::task::sampling::BATCH) {
-            made.extend(sample_and_judge(pipeline, &training.answerer, graphs, batch, training.sampling).await?);
-        }
-        Ok(made)
-    }
-
     async fn save(&self, training: &mut Training, step: usize) -> Result<()> {
         let folder = tempfile::tempdir_in(&training.scratch)?;
         let path = folder.path().join("checkpoint");
@@ -334,18 +259,21 @@ impl<'a> Runner<'a> {
         let bytes = content.len() as i64;
         let (blob, bytes, step) = match &training.notes.best {
             Some(best) => (best.blob.clone(), best.bytes, best.step),
-            None => (self.context.blobs.put(content).await?, bytes, self.spec.max_steps),
+            None => (self.context.blobs.put(content).await?, bytes, Self::step_of(training)?),
         };
         let report = json!({
             "objective": self.spec.objective.name(),
             "chosen_step": step,
-            "training_steps": self.spec.max_steps,
+            "training_steps": Self::step_of(training)?,
             "training_seconds": training.notes.training_seconds,
             "selection": {
                 "graphs": training.selection.len(),
                 "base_score": training.notes.base_selection_score,
-                "scores": training.notes.selections.iter()
-                    .map(|(step, score)| json!({ "step": step, "score": score })).collect::<Vec<_>>(),
+                "scores": training.notes.selections.iter().map(|(step, score)| {
+                    let delta = training.notes.deltas.iter().find(|(of, _)| of == step).map(|(_, delta)| *delta);
+                    json!({ "step": step, "score": score, "delta": delta.map(|delta| delta.0),
+                        "delta_se": delta.map(|delta| delta.1) })
+                }).collect::<Vec<_>>(),
             },
         });
         let report = serde_json::to_vec_pretty(&report)
