@@ -7,7 +7,7 @@ CHROMIUM ?= /usr/bin/chromium
 # With torch, diffusers, transformers and safetensors, for `bench`, `memory` and `goldens` alone.
 PYTHON ?= python3
 
-.PHONY: demo test lint build web setup-browser screenshots pretrain bench memory fuzz goldens
+.PHONY: demo test lint build web setup-browser screenshots pretrain bench memory fuzz goldens kills
 
 ## build: the web pages, then the binary that embeds them
 build: web
@@ -75,3 +75,7 @@ fuzz:
 ## goldens: the reference values of tests/parity; `ARGS=tiny` after each training of models/tiny
 goldens:
 	$(PYTHON) tests/parity/make_goldens.py $(ARGS)
+
+## kills: one training run, killed 50 times at random instants, ends with the weights of an undisturbed one
+kills: build
+	DIPTYCH_KILLS=50 $(CARGO) test --release --locked -p server --test cli killed_again -- --nocapture

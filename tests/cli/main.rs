@@ -5,6 +5,7 @@ mod by_hand;
 mod demo;
 mod help;
 mod ingest;
+mod kills;
 mod lint;
 mod metrics;
 mod model;
