@@ -16,6 +16,7 @@ use crate::{Error, Result};
 
 pub mod demo;
 pub mod evaluate;
+pub mod experiment;
 pub mod freeze;
 pub mod generate;
 pub mod ingest;

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod demo;
 mod evaluate;
+mod experiment;
 mod export;
 mod generate;
 mod ingest;
@@ -75,6 +76,7 @@ enum Command {
     Pair(pair::Pair),
     Train(train::Train),
     Evaluate(evaluate::Evaluate),
+    Experiment(experiment::Experiment),
     Export(export::Export),
     Pretrain(pretrain::Pretrain),
     Model(model::Model),
@@ -135,6 +137,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Pair(command) => command.run(&global),
         Command::Train(command) => command.run(&global),
         Command::Evaluate(command) => command.run(&global),
+        Command::Experiment(command) => command.run(&global),
         Command::Export(command) => command.run(&global),
         Command::Pretrain(command) => command.run(&global),
         Command::Model(command) => command.run(&global),
