@@ -30,5 +30,6 @@ pub mod score_card;
 pub mod shapes;
 pub mod store;
 pub mod task;
+pub mod vote;
 
 pub use error::{Error, Result};

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// Weight of each metric; a candidate's score is the weighted mean. A negative weight turns a metric round.
+    /// Weight of each metric; a candidate's score is the weighted mean. A negative weight turns a metric round. `votes` is
+    /// what people said ([`crate::vote::METRIC`]).
     pub weights: BTreeMap<String, f64>,
     /// Smallest difference of scores in a pair; a difference of zero never makes one.
     #[serde(default)]

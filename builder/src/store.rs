@@ -28,6 +28,7 @@ pub mod score_card;
 pub mod score_run;
 pub mod setting;
 pub mod state;
+pub mod vote;
 
 /// All migrations, baked in.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");

@@ -24,6 +24,7 @@ pub mod queue;
 pub mod sampling;
 pub mod score;
 pub mod train;
+pub mod vote;
 
 /// Everything that a task reaches. Cheap to clone.
 #[derive(Clone, Debug)]

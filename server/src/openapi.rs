@@ -21,6 +21,7 @@ use crate::problem::{Document, Place};
         (name = "candidates", description = "Pictures of graphs"),
         (name = "scores", description = "Questions, answers and what is computed from them"),
         (name = "pairs", description = "Better and worse pictures of the same graph"),
+        (name = "votes", description = "What people say of two pictures"),
         (name = "jobs", description = "Training"),
         (name = "evaluations", description = "The trained model against its reference"),
         (name = "models", description = "Model folders"),

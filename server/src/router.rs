@@ -18,8 +18,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{
-    candidates, demo, evaluations, generations, graphs, health, imports, jobs, models, pairings, questions, score_runs,
-    scorers,
+    candidates, demo, evaluations, generations, graphs, health, imports, jobs, models, pairing_comparison, pairings,
+    questions, score_runs, scorers, votes,
 };
 use crate::problem::Problem;
 use crate::state::AppState;
@@ -29,7 +29,7 @@ use crate::{docs, embedded_web, extract, openapi};
 fn quick() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(health::show_health))
-        .routes(routes!(demo::show_demo))
+        .routes(routes!(demo::show_demo, demo::start_demo))
         .routes(routes!(graphs::list_graphs))
         .routes(routes!(graphs::find_graph))
         .routes(routes!(graphs::list_graph_candidates))
@@ -47,6 +47,11 @@ fn quick() -> OpenApiRouter<AppState> {
         .routes(routes!(pairings::list_pairings, pairings::create_pairing))
         .routes(routes!(pairings::find_pairing))
         .routes(routes!(pairings::list_pairs))
+        .routes(routes!(pairing_comparison::compare_pairings))
+        .routes(routes!(votes::list_votes, votes::create_vote))
+        .routes(routes!(votes::show_vote_queue))
+        .routes(routes!(votes::show_vote_agreement))
+        .routes(routes!(votes::find_vote, votes::delete_vote))
         .routes(routes!(imports::list_imports))
         .routes(routes!(imports::find_import))
         .routes(routes!(imports::list_rejects))

@@ -24,6 +24,7 @@ mod pairings;
 mod pipeline;
 mod problems;
 mod streams;
+mod votes;
 
 /// What a test answers.
 pub type Outcome = anyhow::Result<()>;
@@ -80,6 +81,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         pipeline::TESTS,
         problems::TESTS,
         streams::TESTS,
+        votes::TESTS,
     ]
     .concat();
     let trials = tests.into_iter().map(|(name, test)| trial(name, test, &runtime, &world)).collect();

@@ -116,3 +116,14 @@ pub async fn set_progress(conn: &mut PgConnection, id: Uuid, done: i64, total: i
     sqlx::query!("UPDATE score_run SET done = $2, total = $3 WHERE id = $1", id, done, total).execute(conn).await?;
     Ok(())
 }
+
+/// Every answerer that has run, in its newest version, by name.
+pub async fn answerers(conn: &mut PgConnection) -> Result<Vec<(String, String)>> {
+    let rows = sqlx::query!(
+        "SELECT DISTINCT ON (answerer) answerer, answerer_version FROM score_run
+         WHERE state <> 'queued' ORDER BY answerer, id DESC"
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.answerer, row.answerer_version)).collect())
+}

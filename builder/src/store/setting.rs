@@ -25,3 +25,10 @@ pub async fn delete(conn: &mut PgConnection, key: &str) -> Result<()> {
     sqlx::query!("DELETE FROM setting WHERE key = $1", key).execute(conn).await?;
     Ok(())
 }
+
+/// Takes the lock `name` for as long as this connection lives or until it is unlocked; false where another one holds it.
+pub async fn try_lock(conn: &mut PgConnection, name: &str) -> Result<bool> {
+    Ok(sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock(hashtextextended($1, 0)) AS "locked!""#, name)
+        .fetch_one(conn)
+        .await?)
+}

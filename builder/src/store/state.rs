@@ -77,6 +77,13 @@ words! {
     EvaluationKind = "evaluation_kind" { Final = "final", Progress = "progress" }
 }
 
+words! {
+    /// What a person says of two candidates shown beside each other.
+    VoteChoice = "vote_choice" {
+        Left = "left", Right = "right", BothGood = "both_good", BothBad = "both_bad", Skip = "skip",
+    }
+}
+
 /// From the SQL type `split`, read as text.
 pub(super) fn split(word: &str) -> crate::Result<Split> {
     [Split::Train, Split::HeldOut].into_iter().find(|split| split.as_str() == word).ok_or_else(|| crate::Error::Row {

@@ -234,8 +234,47 @@ async fn load(connection: &mut PgConnection) -> Result<Option<State>> {
 }
 
 /// Runs the demo to its end, or what is left of it, and gives the summary.
+///
+/// # Errors
+/// `Conflict` where a demo runs in this store already.
 pub async fn run(context: &TaskContext, plan: DemoPlan) -> Result<Value> {
-    let mut demo = Demo::open(context, plan).await?;
+    let _lock = lock(context).await?;
+    run_to_the_end(Demo::open(context, plan).await?).await
+}
+
+/// Starts the demo, or what is left of it, and comes back once its state can be read; it ends with the process.
+///
+/// # Errors
+/// `Conflict` where a demo runs in this store already.
+pub async fn start(context: &TaskContext, plan: DemoPlan) -> Result<()> {
+    let lock = lock(context).await?;
+    Demo::open(context, plan.clone()).await?;
+    let context = context.clone();
+    tokio::spawn(async move {
+        let _lock = lock;
+        let ended = async { run_to_the_end(Demo::open(&context, plan).await?).await };
+        tokio::select! {
+            ended = ended => match ended {
+                Ok(_) => tracing::info!("the demo is done"),
+                Err(Error::Stopped) => tracing::info!("the demo was stopped; started again, it goes on"),
+                Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "the demo failed"),
+            },
+            () = context.shutdown.cancelled() => {}
+        }
+    });
+    Ok(())
+}
+
+/// One demo a store: the lock is the connection's, which is closed when it is dropped.
+async fn lock(context: &TaskContext) -> Result<PgConnection> {
+    let mut connection = context.pool.acquire().await?.detach();
+    if setting::try_lock(&mut connection, SETTING).await? {
+        return Ok(connection);
+    }
+    Err(Error::conflict("demo_running", "a demo runs in this store already"))
+}
+
+async fn run_to_the_end(mut demo: Demo<'_>) -> Result<Value> {
     if let Some(summary) = &demo.state.summary {
         return Ok(summary.clone());
     }

@@ -10,7 +10,7 @@ use crate::store::pairing::Pairing;
 use crate::store::score_card::Scope;
 use crate::store::state::Split;
 use crate::store::{pairing as rows, score_card};
-use crate::{Error, Result};
+use crate::{Error, Result, vote};
 
 /// What training pairs are made of unless said otherwise: graphs that may be trained on, judged by whoever judged last.
 pub fn training_scope() -> Scope {
@@ -27,8 +27,11 @@ pub async fn pairs(connection: &mut PgConnection, policy: &Policy, scope: &Scope
     }
     let metrics: Vec<String> = policy.weights.keys().cloned().collect();
     let scores = score_card::graph_scores(connection, &metrics, scope).await?;
-    let scores: Vec<GraphScores> =
+    let mut scores: Vec<GraphScores> =
         scores.into_iter().map(|one| GraphScores { graph: one.graph, candidates: one.candidates }).collect();
+    if policy.weights.get(vote::METRIC).is_some_and(|weight| *weight != 0.0) {
+        super::vote::add_votes(connection, &mut scores, scope).await?;
+    }
     Ok(pair::pairs(&scores, policy))
 }
 

@@ -318,12 +318,15 @@ pub async fn list_pairs(
     Ok(Json(List { items, next_cursor: found.next_cursor, total: found.total }))
 }
 
-async fn load(connection: &mut PgConnection, id: Uuid) -> Result<Pairing> {
+pub(super) async fn load(connection: &mut PgConnection, id: Uuid) -> Result<Pairing> {
     store::pairing::find(connection, id).await?.ok_or_else(|| Problem::not_found("pairing", id))
 }
 
 /// What a page shows of these pairs.
-async fn describe(connection: &mut PgConnection, pairs: Vec<PositionedPair>) -> builder::Result<Vec<PairResponse>> {
+pub(super) async fn describe(
+    connection: &mut PgConnection,
+    pairs: Vec<PositionedPair>,
+) -> builder::Result<Vec<PairResponse>> {
     let graph_ids: Vec<Uuid> = pairs.iter().map(|one| one.pair.graph_id).collect::<BTreeSet<_>>().into_iter().collect();
     let candidate_ids: Vec<Uuid> = pairs.iter().flat_map(|one| [one.pair.winner_id, one.pair.loser_id]).collect();
     let captions = captions(&mut *connection, &graph_ids).await?;

@@ -82,7 +82,11 @@ export interface paths {
         /** The demo's stages and, at its end, its summary; 404 in a store that never ran one. */
         get: operations["show_demo"];
         put?: never;
-        post?: never;
+        /**
+         * Starts the demo as `diptych demo` does: graphs, candidates, scores, pairs, training, evaluation. A demo that was stopped
+         *     goes on where it was. The work is done by this service's worker.
+         */
+        post: operations["start_demo"];
         delete?: never;
         options?: never;
         head?: never;
@@ -609,6 +613,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/pairings/{id}/comparison": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Compares a frozen pairing with another one. */
+        get: operations["compare_pairings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/pairings/{id}/pairs": {
         parameters: {
             query?: never;
@@ -704,6 +725,79 @@ export interface paths {
         };
         /** Answerers that have scored something. */
         get: operations["list_scorers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/votes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Votes, the newest first. */
+        get: operations["list_votes"];
+        put?: never;
+        /**
+         * Takes a vote. A voter has one vote on a pair, whichever side each picture was shown on: the same again changes nothing,
+         *     another choice replaces the first.
+         */
+        post: operations["create_vote"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/votes/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One vote. */
+        get: operations["find_vote"];
+        put?: never;
+        post?: never;
+        /** Takes a vote back: the pair is in the queue again. */
+        delete: operations["delete_vote"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/votes/agreement": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How far scorers agree with people. */
+        get: operations["show_vote_agreement"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/votes/queue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The pairs that a voter has not judged, those first about which scorers disagree most. */
+        get: operations["show_vote_queue"];
         put?: never;
         post?: never;
         delete?: never;
@@ -841,6 +935,30 @@ export interface components {
              * @description After this many steps.
              */
             step: number;
+        };
+        /** @description Two pictures of a graph, without a word about what scorers think of them. */
+        Contest: {
+            /** @description What both are pictures of, in words. */
+            caption: string;
+            /**
+             * Format: uuid
+             * @description What both are pictures of.
+             */
+            graph_id: string;
+            /** @description To be shown on the left. */
+            left: components["schemas"]["ContestSide"];
+            /** @description To be shown on the right. */
+            right: components["schemas"]["ContestSide"];
+        };
+        /** @description One picture of a contest. */
+        ContestSide: {
+            /**
+             * Format: uuid
+             * @description The candidate.
+             */
+            id: string;
+            /** @description Its picture. */
+            image_url: string;
         };
         /**
          * @description What to make candidates of, and how.
@@ -1059,6 +1177,31 @@ export interface components {
              * @description Only this generation's candidates. Default: all.
              */
             generation_id?: string | null;
+        };
+        /**
+         * @description What a person says of two pictures of the same graph.
+         * @example {
+         *       "left_id": "01890a5d-ac96-774b-bcce-b302099a8057",
+         *       "right_id": "01890a5d-ac96-774b-bcce-b302099a8058",
+         *       "choice": "left",
+         *       "voter": "ada"
+         *     }
+         */
+        CreateVoteRequest: {
+            /** @description `left`, `right`, `both_good`, `both_bad` or `skip`. */
+            choice: string;
+            /**
+             * Format: uuid
+             * @description The candidate that was shown on the left.
+             */
+            left_id: string;
+            /**
+             * Format: uuid
+             * @description The one on the right.
+             */
+            right_id: string;
+            /** @description A name of one's own choice; "" (default) is nobody in particular. */
+            voter?: string;
         };
         /** @description A question that tells a pair's pictures apart. */
         DifferingQuestion: {
@@ -2329,6 +2472,51 @@ export interface components {
              */
             total: number;
         };
+        /** @description One page of a list. */
+        List_Vote: {
+            /** @description The page's rows. */
+            items: {
+                /**
+                 * @description `left`, `right`, `both_good`, `both_bad` or `skip`.
+                 * @example left
+                 */
+                choice: string;
+                /**
+                 * Format: date-time
+                 * @description When this was said.
+                 */
+                created_at: string;
+                /**
+                 * Format: uuid
+                 * @description What both are pictures of.
+                 */
+                graph_id: string;
+                /**
+                 * Format: uuid
+                 * @description Of the vote.
+                 */
+                id: string;
+                /**
+                 * Format: uuid
+                 * @description Shown on the left.
+                 */
+                left_id: string;
+                /**
+                 * Format: uuid
+                 * @description Shown on the right.
+                 */
+                right_id: string;
+                /** @description Who; "" is nobody in particular. */
+                voter: string;
+            }[];
+            /** @description Give this as `cursor` for the next page; null on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
         /** @description A model folder. */
         Model: {
             /** @description The settings that matter here. */
@@ -2406,6 +2594,17 @@ export interface components {
             /** @description How scores became pairs. */
             policy: unknown;
         };
+        /** @description What two frozen pairings have in common. */
+        PairingComparison: {
+            /** @description Pairs of the same two candidates that the other one wins there. */
+            flipped: components["schemas"]["PairPart"];
+            /** @description Pairs that only this pairing has. */
+            only_here: components["schemas"]["PairPart"];
+            /** @description Pairs that only the other one has. */
+            only_there: components["schemas"]["PairPart"];
+            /** @description Pairs with the same winner and loser in both. */
+            same: number;
+        };
         /** @description The pairs under a policy as they are now. */
         PairingPreview: {
             /** @description Margins, counted. */
@@ -2421,6 +2620,13 @@ export interface components {
             num_pairs: number;
             /** @description The first of them. */
             pairs: components["schemas"]["Pair"][];
+        };
+        /** @description Some pairs of a pairing. */
+        PairPart: {
+            /** @description How many. */
+            count: number;
+            /** @description The first of them, with their places and scores. */
+            examples: components["schemas"]["Pair"][];
         };
         /** @description One picture of a pair. */
         PairSide: {
@@ -2655,6 +2861,19 @@ export interface components {
             /** @description Answers of another version are other answers. */
             version: string;
         };
+        /** @description A scorer's order against people's, over the votes for one side. */
+        ScorerAgreement: {
+            /** @description It prefers the same picture. */
+            agreed: number;
+            /** @description 95 % interval (Wilson) of agreed / (agreed + disagreed); null without any. */
+            ci95?: number[] | null;
+            /** @description It prefers the other one. */
+            disagreed: number;
+            /** @description The metric. */
+            metric: string;
+            /** @description It scores both alike. */
+            tied: number;
+        };
         /** @description A run that scores candidates. */
         ScoreRun: {
             /** @description Who answers. */
@@ -2695,6 +2914,91 @@ export interface components {
              * @example succeeded
              */
             state: string;
+        };
+        /**
+         * @description Which demo to run.
+         * @example {
+         *       "size": "small"
+         *     }
+         */
+        StartDemoRequest: {
+            /**
+             * Format: int64
+             * @description Of everything that is drawn at random.
+             * @default 0
+             */
+            seed: number;
+            /**
+             * @description `small` (seconds, shows that every part works), `normal` or `full` (2,785 graphs × 4 images).
+             * @default normal
+             */
+            size: string;
+        };
+        /** @description A vote. */
+        Vote: {
+            /**
+             * @description `left`, `right`, `both_good`, `both_bad` or `skip`.
+             * @example left
+             */
+            choice: string;
+            /**
+             * Format: date-time
+             * @description When this was said.
+             */
+            created_at: string;
+            /**
+             * Format: uuid
+             * @description What both are pictures of.
+             */
+            graph_id: string;
+            /**
+             * Format: uuid
+             * @description Of the vote.
+             */
+            id: string;
+            /**
+             * Format: uuid
+             * @description Shown on the left.
+             */
+            left_id: string;
+            /**
+             * Format: uuid
+             * @description Shown on the right.
+             */
+            right_id: string;
+            /** @description Who; "" is nobody in particular. */
+            voter: string;
+        };
+        /** @description How far scorers agree with people. */
+        VoteAgreement: {
+            /** @description Votes of each choice. */
+            choices: components["schemas"]["VoteChoices"];
+            /** @description Each metric; with several answerers `ANSWERER/METRIC`. */
+            scorers: components["schemas"]["ScorerAgreement"][];
+        };
+        /** @description Votes of each choice. */
+        VoteChoices: {
+            /** @description Both alike, and bad. */
+            both_bad: number;
+            /** @description Both alike, and good. */
+            both_good: number;
+            /** @description For the left one. */
+            left: number;
+            /** @description For the right one. */
+            right: number;
+            /** @description Not judged. */
+            skip: number;
+        };
+        /** @description Pairs to judge, the most disputed first. */
+        VoteQueue: {
+            /** @description Of them, those about which two scorers disagree. */
+            disputed: number;
+            /** @description The next pairs. */
+            items: components["schemas"]["Contest"][];
+            /** @description Pairs that this voter has not judged. */
+            remaining: number;
+            /** @description Pairs that this voter has judged or skipped. */
+            voted: number;
         };
     };
     responses: never;
@@ -2848,6 +3152,41 @@ export interface operations {
             /** @description `running`, `stage`, `stages[]`, `summary` */
             200: {
                 headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    start_demo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StartDemoRequest"];
+            };
+        };
+        responses: {
+            /** @description Its state */
+            202: {
+                headers: {
+                    /** @description The demo */
+                    Location?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -4046,6 +4385,40 @@ export interface operations {
             };
         };
     };
+    compare_pairings: {
+        parameters: {
+            query: {
+                /** @description The other pairing. */
+                with: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Counts and examples */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PairingComparison"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_pairs: {
         parameters: {
             query?: {
@@ -4263,6 +4636,218 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["List_Scorer"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_votes: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Rows a page, 1 to 200. */
+                limit?: number;
+                /** @description This voter's; without it, everybody's. */
+                voter?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_Vote"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_vote: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateVoteRequest"];
+            };
+        };
+        responses: {
+            /** @description The voter's vote on this pair, now with this choice */
+            200: {
+                headers: {
+                    /** @description The vote */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Vote"];
+                };
+            };
+            /** @description Taken */
+            201: {
+                headers: {
+                    /** @description The vote */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Vote"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_vote: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The vote */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Vote"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_vote: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_vote_agreement: {
+        parameters: {
+            query?: {
+                /** @description This voter's; without it, everybody's. */
+                voter?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Each scorer against the votes */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VoteAgreement"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_vote_queue: {
+        parameters: {
+            query?: {
+                /** @description Only this generation's candidates. */
+                generation_id?: string;
+                /** @description Pairs to give, 1 to 200. */
+                limit?: number;
+                /** @description `train` or `held_out`; without it, both. */
+                split?: string;
+                /** @description Who votes; "" (default) is nobody in particular. */
+                voter?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The next pairs */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VoteQueue"];
                 };
             };
             /** @description A problem */
