@@ -13,12 +13,14 @@ import { JobsPage } from "./pages/jobs";
 import { OverviewPage } from "./pages/overview";
 import { PairingPage } from "./pages/pairing";
 import { PairsPage } from "./pages/pairs";
+import { VotesPage } from "./pages/votes";
 import { themeChoice, type ThemeChoice } from "./theme";
 
 const NAVIGATION: { href: string; label: string; icon: IconName; under: string[] }[] = [
   { href: "/", label: "Overview", icon: "overview", under: [] },
   { href: "/graphs", label: "Graphs", icon: "graphs", under: ["/graphs"] },
   { href: "/pairs", label: "Pairs", icon: "pairs", under: ["/pairs", "/pairings"] },
+  { href: "/votes", label: "Votes", icon: "votes", under: ["/votes"] },
   { href: "/jobs", label: "Jobs", icon: "jobs", under: ["/jobs"] },
   { href: "/imports", label: "Imports", icon: "imports", under: ["/imports"] },
 ];
@@ -97,6 +99,7 @@ export function App() {
           <Route path="/graphs/:id">{({ id }) => <GraphPage key={id} id={id} />}</Route>
           <Route path="/pairs" component={PairsPage} />
           <Route path="/pairings/:id">{({ id }) => <PairingPage key={id} id={id} />}</Route>
+          <Route path="/votes" component={VotesPage} />
           <Route path="/jobs" component={JobsPage} />
           <Route path="/jobs/:id">{({ id }) => <JobPage key={id} id={id} />}</Route>
           <Route path="/imports">

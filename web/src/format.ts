@@ -71,6 +71,7 @@ const METRICS: Record<string, string> = {
   attribute: "Attributes",
   spatial: "Spatial",
   three_in_one: "3-in-1",
+  votes: "Votes",
 };
 export const metricLabel = (name: string): string => METRICS[name] ?? humanize(name);
 

@@ -1,4 +1,5 @@
 /** Every request that a page makes: one function a resource. */
+import type { SchemaProperty } from "../job-form";
 import type { paths } from "./schema";
 import type {
   Artifact,
@@ -7,6 +8,7 @@ import type {
   Demo,
   Evaluation,
   EvaluationImage,
+  Generation,
   GraphDetail,
   GraphPage,
   Health,
@@ -18,9 +20,16 @@ import type {
   Page,
   Pair,
   Pairing,
+  PairingComparison,
   PairingPreview,
   Policy,
   Reject,
+  Scorer,
+  ScoreRun,
+  Vote,
+  VoteAgreement,
+  VoteChoice,
+  VoteQueue,
 } from "./types";
 
 const ROOT = "/api/v1";
@@ -102,6 +111,9 @@ export async function demo(signal?: AbortSignal): Promise<Demo | null> {
   }
 }
 
+export type DemoSize = "small" | "normal" | "full";
+export const startDemo = (size: DemoSize) => post<Demo>(address("/demo"), { size });
+
 export interface GraphQuery {
   split?: string;
   label?: string;
@@ -122,6 +134,21 @@ export const getGraph = (id: string, signal?: AbortSignal) => get<GraphDetail>(a
 export const listCandidates = (graph: string, signal?: AbortSignal) =>
   get<Page<Candidate>>(address("/graphs/{id}/candidates", { id: graph }), {}, signal);
 
+export interface GenerationRequest {
+  graph_ids: string[];
+  seed: number;
+  num_candidates: number;
+  num_inference_steps: number;
+  guidance_scale?: number;
+  model?: string;
+}
+
+export const createGeneration = (request: GenerationRequest) => post<Generation>(address("/generations"), request);
+export const getGeneration = (id: string, signal?: AbortSignal) => get<Generation>(address("/generations/{id}", { id }), {}, signal);
+export const createScoreRun = (generation: string, answerer: string) => post<ScoreRun>(address("/score-runs"), { generation_id: generation, answerer });
+export const getScoreRun = (id: string, signal?: AbortSignal) => get<ScoreRun>(address("/score-runs/{id}", { id }), {}, signal);
+export const listScorers = (signal?: AbortSignal) => get<Page<Scorer>>(address("/scorers"), {}, signal);
+
 export const previewPairing = (policy: Policy, signal?: AbortSignal) =>
   post<PairingPreview>(address("/pairings/preview"), { policy }, { signal });
 export const freezePairing = (name: string, policy: Policy) => post<Pairing>(address("/pairings"), { name, policy });
@@ -130,8 +157,22 @@ export const getPairing = (id: string, signal?: AbortSignal) => get<Pairing>(add
 export const listPairs = (id: string, cursor?: string | null, signal?: AbortSignal) =>
   get<Page<Pair>>(address("/pairings/{id}/pairs", { id }), { limit: 60, cursor }, signal);
 
+export const comparePairings = (id: string, other: string, signal?: AbortSignal) =>
+  get<PairingComparison>(address("/pairings/{id}/comparison", { id }), { with: other }, signal);
+
+export const voteQueue = (voter: string, limit: number, signal?: AbortSignal) =>
+  get<VoteQueue>(address("/votes/queue"), { voter, limit: Math.min(limit, 200) }, signal);
+export const voteAgreement = (voter: string, signal?: AbortSignal) => get<VoteAgreement>(address("/votes/agreement"), { voter }, signal);
+export const castVote = (vote: { left_id: string; right_id: string; choice: VoteChoice; voter: string }) => post<Vote>(address("/votes"), vote);
+export const deleteVote = (id: string) => request<null>("DELETE", address("/votes/{id}", { id }));
+
 export const listJobs = (signal?: AbortSignal) => get<Page<Job>>(address("/jobs"), { limit: 100 }, signal);
 export const getJob = (id: string, signal?: AbortSignal) => get<Job>(address("/jobs/{id}", { id }), {}, signal);
+/** The fields of a job's request, as the API's document describes them. */
+export async function jobSchema(signal?: AbortSignal): Promise<Record<string, SchemaProperty>> {
+  const document = await get<{ components: { schemas: { CreateJobRequest: { properties: Record<string, SchemaProperty> } } } }>("/openapi.json", {}, signal);
+  return document.components.schemas.CreateJobRequest.properties;
+}
 export const createJob = (spec: unknown, idempotencyKey: string) =>
   post<Job>(address("/jobs"), spec, { headers: { "idempotency-key": idempotencyKey } });
 export type JobAction = "pause" | "resume" | "cancel" | "save" | "sample";

@@ -47,6 +47,10 @@ export type Candidate = Narrow<
   { answers: Answer[]; scores?: Scores | null; seed: number | string }
 >;
 
+export type Generation = Schemas["Generation"];
+export type ScoreRun = Schemas["ScoreRun"];
+export type Scorer = Schemas["Scorer"];
+
 export type Progress = Schemas["Progress"];
 export type PairSide = Schemas["PairSide"];
 export type DifferingQuestion = Narrow<Schemas["DifferingQuestion"], { winner: AnswerValue; loser: AnswerValue }>;
@@ -60,6 +64,18 @@ export interface Policy {
   select: SelectRule | Record<string, unknown>;
   tie?: "first" | "skip";
 }
+
+export type VoteChoice = "left" | "right" | "both_good" | "both_bad" | "skip";
+export type Vote = Narrow<Schemas["Vote"], { choice: VoteChoice }>;
+export type Contest = Schemas["Contest"];
+export type VoteQueue = Schemas["VoteQueue"];
+export type VoteAgreement = Schemas["VoteAgreement"];
+
+export type PairPart = Narrow<Schemas["PairPart"], { examples: Pair[] }>;
+export type PairingComparison = Narrow<
+  Schemas["PairingComparison"],
+  { flipped: PairPart; only_here: PairPart; only_there: PairPart }
+>;
 
 export type HistogramBin = Schemas["HistogramBin"];
 export type PairingPreview = Narrow<Schemas["PairingPreview"], { pairs: Pair[] }>;

@@ -103,8 +103,9 @@ export function QuestionMatrix({
                       <AnswerMark
                         verdict={verdict.get(question.question_id) ?? "missing"}
                         probability={answer?.probability ?? null}
-                        answerer={answer?.answerer ?? null}
+                        answerer={answer ? `${answer.answerer} ${answer.answerer_version}` : null}
                       />
+                      <span class="answer-probability">{answer ? formatScore(answer.probability) : " "}</span>
                     </td>
                   );
                 })}

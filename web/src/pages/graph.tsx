@@ -2,11 +2,13 @@
 import { useMemo, useState } from "preact/hooks";
 import { Link } from "wouter-preact";
 import * as api from "../api/client";
+import { useAddress } from "../address";
 import { useResource } from "../api/resource";
 import type { Candidate } from "../api/types";
 import { Bar, Empty, ErrorNotice, Panel, Picture, Skeleton } from "../components/basics";
 import { GraphView } from "../components/graph-view";
 import { Icon } from "../components/icon";
+import { MakeAgain } from "../components/make-again";
 import { QuestionMatrix } from "../components/question-matrix";
 import { formatScore, formatScore3, humanize, metricLabel, shortHash } from "../format";
 import { usePageTitle } from "../page-title";
@@ -71,6 +73,12 @@ function CandidateCard({ candidate, tone }: { candidate: Candidate; tone: "winne
   );
 }
 
+/** Who answered, where anybody did. */
+function answeredBy(candidates: Candidate[]): string {
+  const answer = candidates.flatMap(({ answers }) => answers)[0];
+  return answer ? `answered by ${answer.answerer} ${answer.answerer_version}; ` : "";
+}
+
 export function GraphPage({ id }: { id: string }) {
   const graph = useResource(`graph/${id}`, (signal) => api.getGraph(id, signal));
   const candidates = useResource(`graph/${id}/candidates`, (signal) => api.listCandidates(id, signal), {
@@ -78,10 +86,15 @@ export function GraphPage({ id }: { id: string }) {
     poll: (page) => (page?.items.length && page.items.every((candidate) => candidate.scores) ? null : 2500),
   });
   const [focus, setFocus] = useState<Focus | null>(null);
+  const [address, change] = useAddress();
   usePageTitle(graph.value?.caption || graph.value?.img_id || "Graph");
 
   const value = graph.value;
-  const items = candidates.value?.items ?? [];
+  // One generation's at a time: scores of different seeds and steps side by side would be compared by mistake.
+  const every = candidates.value?.items ?? [];
+  const generations = [...new Set(every.map(({ generation }) => generation.id))];
+  const generation = address.generation && generations.includes(address.generation) ? address.generation : generations[0];
+  const items = useMemo(() => every.filter((candidate) => candidate.generation.id === generation), [candidates.value, generation]);
   const lit = useMemo(
     () => (focus && value ? litBy(focus, value.questions, value.relations) : null),
     [focus, value],
@@ -144,7 +157,7 @@ export function GraphPage({ id }: { id: string }) {
             title="Questions and answers"
             extra={
               <span class="small faint truncate" aria-live="polite">
-                {focused && focused.length > 0 ? focused.map((question) => question.text).slice(0, 2).join("  ") : "a child counts only where its parent holds"}
+                {focused && focused.length > 0 ? focused.map((question) => question.text).slice(0, 2).join("  ") : `${answeredBy(items)}a child counts only where its parent holds`}
               </span>
             }
             flush
@@ -170,13 +183,34 @@ export function GraphPage({ id }: { id: string }) {
             )}
           </Panel>
         </div>
-        <Panel title="Candidates" label="Candidates">
+        <div class="stack">
+        <Panel
+          title="Candidates"
+          label="Candidates"
+          extra={
+            generations.length > 1 ? (
+              <select
+                class="select generation-select"
+                aria-label="Generation shown"
+                value={generation}
+                onChange={(event) => change({ generation: event.currentTarget.value === generations[0] ? null : event.currentTarget.value }, true)}
+              >
+                {generations.map((one, place) => {
+                  const facts = every.find((candidate) => candidate.generation.id === one)?.generation;
+                  return (
+                    <option key={one} value={one}>
+                      {place === 0 ? "newest" : `generation ${generations.length - place}`}: {facts?.num_inference_steps} steps, guidance {facts?.guidance_scale}
+                    </option>
+                  );
+                })}
+              </select>
+            ) : undefined
+          }
+        >
           {candidates.error && !candidates.value && <ErrorNotice error={candidates.error} what="The candidates could not be loaded." />}
           {candidates.value && items.length === 0 ? (
             <Empty icon="pairs" title="No candidates yet">
-              <p>
-                Generate four for this graph: <code>POST /api/v1/generations</code> with its id, or <code>diptych generate</code>.
-              </p>
+              <p>Generate four below: they are made, answered and scored while you wait.</p>
             </Empty>
           ) : (
             <div class="candidate-grid">
@@ -191,6 +225,10 @@ export function GraphPage({ id }: { id: string }) {
             </div>
           )}
         </Panel>
+        {candidates.value && (
+          <MakeAgain key={id} graph={id} shown={items} onDone={candidates.reload} />
+        )}
+        </div>
       </div>
 
       {value && (

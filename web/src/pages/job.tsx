@@ -6,24 +6,14 @@ import * as api from "../api/client";
 import { followJobEvents } from "../api/events";
 import { useMetrics } from "../api/metrics";
 import { useResource } from "../api/resource";
-import type { Job, JobEvent, JobSample, MetricPoint } from "../api/types";
+import type { Evaluation, Job, JobEvent, JobSample, MetricPoint } from "../api/types";
 import { Bar, Empty, ErrorNotice, isActive, Panel, Picture, Skeleton, StateChip } from "../components/basics";
-import { Curve } from "../components/curve";
-import { EvaluationFigures, EvaluationImages, intervalRow } from "../components/evaluation-result";
+import { Curve, IntervalCurve, type Look } from "../components/curve";
+import { EvaluationFigures, EvaluationImages } from "../components/evaluation-result";
 import { Icon, type IconName } from "../components/icon";
-import { Intervals } from "../components/interval";
 import { formatBytes, formatCount, formatNumber, formatSeconds, formatTime, humanize, shortHash } from "../format";
+import { CURVES, jobTitle, secondsOf, specRows } from "../job-facts";
 import { usePageTitle } from "../page-title";
-import { jobTitle, secondsOf } from "./jobs";
-
-export const CURVES: { name: keyof MetricPoint & string; label: string; reference?: number; tone: string }[] = [
-  { name: "loss", label: "Loss", reference: Math.LN2, tone: "accent" },
-  { name: "implicit_reward_margin", label: "Implicit reward margin", reference: 0, tone: "winner" },
-  { name: "pair_accuracy", label: "Pair accuracy", reference: 0.5, tone: "entity" },
-  { name: "grad_norm", label: "Gradient norm", tone: "attribute" },
-  { name: "drift", label: "Drift from the reference", reference: 0, tone: "relation" },
-  { name: "seconds", label: "Seconds a step", tone: "base" },
-];
 
 export function JobCurve({ points, curve, maxStep, height }: { points: MetricPoint[]; curve: (typeof CURVES)[number]; maxStep?: number | undefined; height?: number }) {
   const steps = useMemo(() => points.map((point) => point.step), [points]);
@@ -201,13 +191,15 @@ function Log({ job, onEvent }: { job: string; onEvent: (event: JobEvent) => void
   );
 }
 
-function specRows(spec: Record<string, unknown>, prefix = ""): [string, string][] {
-  return Object.entries(spec).flatMap(([name, value]): [string, string][] => {
-    if (value === null || value === undefined) return [];
-    if (typeof value === "object" && !Array.isArray(value)) return specRows(value as Record<string, unknown>, `${prefix}${name}.`);
-    return [[`${prefix}${name}`, typeof value === "number" ? formatNumber(value) : String(value)]];
-  });
-}
+/** The comparisons on the way, in the order of their steps; without an interval the point stands alone. */
+const looksOf = (evaluations: Evaluation[]): Look[] =>
+  evaluations
+    .flatMap(({ kind, step, result }) =>
+      kind === "progress" && result && step != null
+        ? [{ step, value: result.delta, low: result.delta_ci95?.[0] ?? result.delta, high: result.delta_ci95?.[1] ?? result.delta }]
+        : [],
+    )
+    .sort((a, b) => a.step - b.step);
 
 const errorText = (error: Job["error"]): string =>
   typeof error === "string" ? error : [error?.title, error?.detail ?? error?.message].filter(Boolean).join(": ");
@@ -231,6 +223,9 @@ export function JobPage({ id }: { id: string }) {
   const artifacts = useResource(`job/${id}/artifacts/${active}`, (signal) => api.listArtifacts(id, signal), { keep: true });
   usePageTitle(value ? `${jobTitle(value)} job` : "Job");
 
+  const all = evaluations.value?.items ?? [];
+  const looks = useMemo(() => looksOf(all), [evaluations.value]);
+
   if (job.error && !value) {
     return (
       <>
@@ -241,12 +236,8 @@ export function JobPage({ id }: { id: string }) {
       </>
     );
   }
-  const all = evaluations.value?.items ?? [];
   const finals = all.filter((item) => item.kind !== "progress");
   const evaluation = finals.find((item) => item.result) ?? finals[0];
-  const looks = all
-    .filter((item) => item.kind === "progress" && item.result && item.step != null)
-    .sort((a, b) => (a.step ?? 0) - (b.step ?? 0));
   const share = value?.progress?.total ? value.progress.done / value.progress.total : 0;
   const maxStep = typeof value?.spec?.max_steps === "number" ? value.spec.max_steps : undefined;
   const last = metrics.points.at(-1);
@@ -334,9 +325,7 @@ export function JobPage({ id }: { id: string }) {
           label="Looks at held-out graphs on the way"
           extra={<span class="small faint">a few other held-out graphs: they choose the checkpoint, not the result</span>}
         >
-          <Intervals
-            rows={looks.flatMap(({ step, result }) => (result ? [intervalRow(`step ${formatCount(step)}`, result, "trained")] : []))}
-          />
+          <IntervalCurve looks={looks} label="Change of the held-out score, 95 % interval" tone="trained" maxStep={maxStep} />
         </Panel>
       )}
 

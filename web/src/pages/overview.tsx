@@ -1,4 +1,5 @@
 /** The first page: the demo while it fills, its result at the end; without a demo, what to do next. */
+import { useState } from "preact/hooks";
 import { Link } from "wouter-preact";
 import * as api from "../api/client";
 import { useMetrics } from "../api/metrics";
@@ -9,11 +10,11 @@ import { EvaluationFigures, EvaluationImages, intervalRow } from "../components/
 import { Icon } from "../components/icon";
 import { Intervals } from "../components/interval";
 import { formatCount, formatScore3, formatSeconds, humanize, objectiveLabel } from "../format";
+import { CURVES, jobTitle } from "../job-facts";
 import { usePageTitle } from "../page-title";
 import { GraphCard } from "./graphs";
 import { DropZone } from "./imports";
-import { CURVES, JobCurve } from "./job";
-import { jobTitle } from "./jobs";
+import { JobCurve } from "./job";
 
 const DONE = new Set(["done", "succeeded", "finished", "completed"]);
 const RUNNING = new Set(["running", "active", "preparing"]);
@@ -192,10 +193,48 @@ function Result({ evaluations, jobs, objective }: { evaluations: Evaluation[]; j
   );
 }
 
+/** The whole way in one click, as `diptych demo` goes it. */
+function DemoStarter({ onStarted }: { onStarted: () => void }) {
+  const [busy, setBusy] = useState(false);
+  const [failure, setFailure] = useState<Error | null>(null);
+  const start = async (size: api.DemoSize) => {
+    setBusy(true);
+    setFailure(null);
+    try {
+      await api.startDemo(size);
+      onStarted();
+    } catch (error) {
+      setFailure(error as Error);
+    }
+    setBusy(false);
+  };
+  return (
+    <Panel label="Run the demo">
+      <div class="row spread row-wrap">
+        <div class="grow">
+          <h2>See the whole way first</h2>
+          <p class="quiet">
+            The demo makes graphs of simple shapes, four pictures each, asks every question, pairs, trains and evaluates. This page fills while it runs.
+          </p>
+        </div>
+        <div class="row row-wrap">
+          <button type="button" class="button" disabled={busy} onClick={() => void start("small")}>
+            A small one, in seconds
+          </button>
+          <button type="button" class="button button-primary" disabled={busy} onClick={() => void start("normal")}>
+            <Icon name="play" /> Run the demo
+          </button>
+        </div>
+      </div>
+      {failure && <ErrorNotice error={failure} what="The demo could not be started." />}
+    </Panel>
+  );
+}
+
 function FirstRun({ graphs }: { graphs: number }) {
   const steps: { title: string; text: string; href: string; action: string; done: boolean }[] = [
     { title: "Bring graphs", text: "A LAION-SG file, array or JSON lines, gzip too.", href: "/imports", action: "Import", done: graphs > 0 },
-    { title: "Make four candidates each", text: "diptych generate, then diptych score: seeds, steps and model are recorded.", href: "/graphs", action: "Graphs", done: false },
+    { title: "Make four candidates each", text: "On a graph's page, or diptych generate and diptych score: seeds, steps and model are recorded.", href: "/graphs", action: "Graphs", done: false },
     { title: "Pair and freeze", text: "Winners and losers follow from the scores by a policy that you turn.", href: "/pairs", action: "Pairs", done: false },
     { title: "Train and compare", text: "A job trains on the frozen pairs; held-out graphs tell whether it helped.", href: "/jobs", action: "Jobs", done: false },
   ];
@@ -260,6 +299,7 @@ export function OverviewPage() {
       )}
       {demo.value === null && (
         <>
+          <DemoStarter onStarted={demo.reload} />
           <FirstRun graphs={total ?? 0} />
           {total === 0 && <DropZone onImported={() => graphs.reload()} />}
         </>

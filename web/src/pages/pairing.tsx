@@ -1,126 +1,17 @@
 /** A frozen pairing: its pairs one by one, winner beside loser, what they differ in on top. */
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { Link } from "wouter-preact";
 import { useAddress } from "../address";
 import * as api from "../api/client";
 import { useResource } from "../api/resource";
-import type { AnswerValue, Candidate, GraphDetail, Pair, Policy } from "../api/types";
-import { Empty, ErrorNotice, Panel, Picture, Sentinel, Skeleton } from "../components/basics";
-import { GraphView } from "../components/graph-view";
+import type { Pair } from "../api/types";
+import { Empty, ErrorNotice, Sentinel, Skeleton } from "../components/basics";
 import { Icon } from "../components/icon";
-import { AnswerMark, QuestionMatrix } from "../components/question-matrix";
-import { formatAgo, formatCount, formatScore, humanize, metricLabel, shortHash } from "../format";
+import { PairDetail } from "../components/pair-detail";
+import { PairTile } from "../components/pair-tile";
+import { formatAgo, formatCount, shortHash } from "../format";
 import { usePageTitle } from "../page-title";
-import { litBy, type Focus } from "../question-tree";
-import { PairTile } from "./pairs";
-
-function describePolicy(policy: Policy | undefined): string {
-  if (!policy) return "";
-  const weights = Object.entries(policy.weights ?? {})
-    .filter(([, weight]) => weight > 0)
-    .map(([metric, weight]) => `${metricLabel(metric)} × ${weight}`)
-    .join(" + ");
-  const select = typeof policy.select === "string" ? policy.select : Object.keys(policy.select as object)[0];
-  return `${humanize(select ?? "")}, margin ≥ ${policy.margin}, ${weights}`;
-}
-
-function PairDetail({ pair, number, total, go }: { pair: Pair; number: number; total: number; go: (step: number) => void }) {
-  const graph = useResource(`graph/${pair.graph_id}`, (signal) => api.getGraph(pair.graph_id, signal), { keep: true });
-  const candidates = useResource(`graph/${pair.graph_id}/candidates`, (signal) => api.listCandidates(pair.graph_id, signal), { keep: true });
-  const [focus, setFocus] = useState<Focus | null>(null);
-  const value: GraphDetail | undefined = graph.value?.id === pair.graph_id ? graph.value : undefined;
-  const lit = useMemo(() => (focus && value ? litBy(focus, value.questions, value.relations) : null), [focus, value]);
-  const sides = [pair.winner.id, pair.loser.id]
-    .map((id) => candidates.value?.items.find((candidate) => candidate.id === id))
-    .filter((candidate): candidate is Candidate => candidate !== undefined);
-
-  useEffect(() => {
-    const onKey = (event: KeyboardEvent) => {
-      if (event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement) return;
-      if (event.key === "ArrowLeft" || event.key === "k") go(-1);
-      if (event.key === "ArrowRight" || event.key === "j") go(1);
-    };
-    addEventListener("keydown", onKey);
-    return () => removeEventListener("keydown", onKey);
-  }, [go]);
-
-  return (
-    <section class="stack" aria-label="Pair" data-testid="pair-view">
-      <div class="row spread row-wrap">
-        <h2 class="grow truncate">
-          <Link href={`/graphs/${pair.graph_id}`} class="link">
-            {value?.caption || pair.caption || "Graph"}
-          </Link>
-        </h2>
-        <div class="row">
-          <span class="tabular quiet small">
-            pair {formatCount(number + 1)} of {formatCount(total)}
-          </span>
-          <button type="button" class="button button-icon" aria-label="Previous pair" onClick={() => go(-1)}>
-            <Icon name="left" />
-          </button>
-          <button type="button" class="button button-icon" aria-label="Next pair" onClick={() => go(1)}>
-            <Icon name="right" />
-          </button>
-        </div>
-      </div>
-      <div class="pair">
-        {(["winner", "loser"] as const).map((side) => (
-          <figure key={side} class="pair-side">
-            <figcaption class="row spread">
-              <span class={`chip chip-${side}`}>{side}</span>
-              <span class="tabular pair-score">{formatScore(pair[side].score)}</span>
-            </figcaption>
-            <Picture src={pair[side].image_url} alt={`The ${side}`} tone={side} lazy={false} />
-          </figure>
-        ))}
-        <div class="pair-questions">
-          <h3>
-            They differ in {pair.differing_questions.length} {pair.differing_questions.length === 1 ? "question" : "questions"}
-          </h3>
-          <ul>
-            {pair.differing_questions.map((question) => (
-              <li
-                key={question.question_id}
-                class={lit?.questions.has(question.question_id) ? "lit" : ""}
-                onPointerEnter={() => setFocus({ question: question.question_id })}
-                onPointerLeave={() => setFocus(null)}
-              >
-                <AnswerMark verdict={question.winner as AnswerValue} />
-                <AnswerMark verdict={question.loser as AnswerValue} />
-                <span>{question.text}</span>
-              </li>
-            ))}
-          </ul>
-          <p class="small faint tabular">Margin {formatScore(pair.margin)}</p>
-        </div>
-      </div>
-      <div class="graph-layout even">
-        <Panel title="Scene graph" flush label="Scene graph">
-          {value ? (
-            <GraphView objects={value.objects} relations={value.relations} lit={lit} onFocus={setFocus} height={320} />
-          ) : (
-            <Skeleton height={320} />
-          )}
-        </Panel>
-        <Panel title="All questions" flush label="All questions">
-          {value && sides.length === 2 ? (
-            <QuestionMatrix
-              questions={value.questions}
-              candidates={sides}
-              best={pair.winner.id}
-              worst={pair.loser.id}
-              lit={lit}
-              onFocus={setFocus}
-            />
-          ) : (
-            <Skeleton height={320} />
-          )}
-        </Panel>
-      </div>
-    </section>
-  );
-}
+import { describePolicy } from "../policy-text";
 
 export function PairingPage({ id }: { id: string }) {
   const pairing = useResource(`pairing/${id}`, (signal) => api.getPairing(id, signal));
@@ -189,7 +80,14 @@ export function PairingPage({ id }: { id: string }) {
       {pairing.error && !value && <ErrorNotice error={pairing.error} what="This pairing could not be shown." />}
       {state.error && <ErrorNotice error={state.error} what="Its pairs could not be loaded." />}
       {shown ? (
-        <PairDetail pair={shown} number={index} total={value?.num_pairs ?? state.items.length} go={go} />
+        <PairDetail
+          pair={shown}
+          number={index}
+          total={value?.num_pairs ?? state.items.length}
+          blind={address.blind !== undefined}
+          onBlind={(blind) => change({ blind: blind ? "1" : null })}
+          go={go}
+        />
       ) : position !== null && (state.busy || !state.started) ? (
         <Skeleton height={420} />
       ) : state.started && !state.busy && state.items.length === 0 && !state.error ? (

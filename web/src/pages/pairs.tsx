@@ -1,18 +1,22 @@
 /** The pairing workbench: a policy, and the pairs that follow from it while it is changed. */
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { Link, useLocation } from "wouter-preact";
+import { useLocation } from "wouter-preact";
 import { useAddress } from "../address";
 import * as api from "../api/client";
 import { useResource } from "../api/resource";
-import type { Pair, Policy, SelectRule } from "../api/types";
-import { Empty, ErrorNotice, Panel, Picture, Skeleton } from "../components/basics";
+import type { Policy, SelectRule } from "../api/types";
+import { Empty, ErrorNotice, Panel, Skeleton } from "../components/basics";
+import { FrozenPairings } from "../components/frozen-pairings";
 import { Histogram } from "../components/histogram";
 import { Icon } from "../components/icon";
-import { formatAgo, formatCount, formatScore, formatScore3, metricLabel, shortHash } from "../format";
+import { PairTile } from "../components/pair-tile";
+import { PairingComparison } from "../components/pairing-comparison";
+import { formatCount, formatScore, formatScore3, metricLabel } from "../format";
 import { usePageTitle } from "../page-title";
 
-const METRICS = ["dpg", "attribute", "spatial", "three_in_one"];
-const DEFAULT_WEIGHTS: Record<string, number> = { dpg: 1, attribute: 0, spatial: 0, three_in_one: 0 };
+/** What people said is weighed like a score. */
+const METRICS = ["dpg", "attribute", "spatial", "three_in_one", "votes"];
+const DEFAULT_WEIGHTS: Record<string, number> = { dpg: 1 };
 const DEFAULT_MARGIN = 0.1;
 
 const SELECTS: { value: SelectRule; label: string; help: string }[] = [
@@ -41,24 +45,6 @@ const effective = (policy: Policy): Policy => ({
   weights: Object.fromEntries(Object.entries(policy.weights).filter(([, weight]) => weight > 0)),
 });
 
-export function PairTile({ pair, href }: { pair: Pair; href: string }) {
-  return (
-    <Link href={href} class="diptych">
-      <div class="diptych-pictures">
-        <Picture src={pair.winner.image_url} alt="Winner" tone="winner" />
-        <Picture src={pair.loser.image_url} alt="Loser" tone="loser" />
-        <span class="under winner">
-          winner <b>{formatScore(pair.winner.score)}</b>
-        </span>
-        <span class="under loser">
-          loser <b>{formatScore(pair.loser.score)}</b>
-        </span>
-      </div>
-      <div class="small faint truncate">{pair.differing_questions?.[0]?.text ?? pair.caption ?? " "}</div>
-    </Link>
-  );
-}
-
 function useDebounced<T>(value: T, milliseconds: number): T {
   const [settled, setSettled] = useState(value);
   const key = JSON.stringify(value);
@@ -86,6 +72,8 @@ export function PairsPage() {
   const [busy, setBusy] = useState(false);
   const [failure, setFailure] = useState<Error | null>(null);
   const value = preview.value;
+  const chosen = (address.compare ?? "").split(",").filter(Boolean).slice(0, 2);
+  const compared = chosen.flatMap((id) => pairings.value?.items.find((pairing) => pairing.id === id) ?? []);
 
   const freeze = async (event: Event) => {
     event.preventDefault();
@@ -129,6 +117,9 @@ export function PairsPage() {
                     <output class="tabular">{formatScore(policy.weights[metric])}</output>
                   </label>
                 ))}
+                {(policy.weights.votes ?? 0) > 0 && (
+                  <p class="small faint">A picture's share of the votes that it won. Only pictures that people compared are paired.</p>
+                )}
                 {!weighted && <p class="small" style={{ color: "var(--loser)" }}>Give at least one score a weight.</p>}
               </div>
               <div class="stack stack-s">
@@ -214,7 +205,10 @@ export function PairsPage() {
           <Panel title="Sample pairs" label="Sample pairs">
             {value && value.pairs.length === 0 ? (
               <Empty icon="pairs" title="No pair meets this policy">
-                <p>Lower the margin, or weigh a score in which the candidates differ. Without scored candidates there are no pairs at all.</p>
+                <p>
+                    {(policy.weights.votes ?? 0) > 0 ? "Only pictures with votes are paired. " : ""}Lower the margin, or weigh a score in which the candidates differ. Without scored candidates there are
+                  no pairs at all.
+                </p>
               </Empty>
             ) : (
               <div class={`diptych-grid ${preview.loading ? "stale" : ""}`}>
@@ -225,7 +219,7 @@ export function PairsPage() {
               </div>
             )}
           </Panel>
-          <Panel title="Frozen pairings" flush label="Frozen pairings">
+          <Panel title="Frozen pairings" flush label="Frozen pairings" extra={<span class="small faint">tick two to compare them</span>}>
             {pairings.error && !pairings.value && <ErrorNotice error={pairings.error} what="The pairings could not be listed." />}
             {pairings.value?.items.length === 0 && (
               <Empty icon="lock" title="Nothing frozen yet">
@@ -233,46 +227,14 @@ export function PairsPage() {
               </Empty>
             )}
             {pairings.value && pairings.value.items.length > 0 && (
-              <div class="table-scroll">
-                <table class="table">
-                  <thead>
-                    <tr>
-                      <th scope="col">Name</th>
-                      <th scope="col" class="number">
-                        Pairs
-                      </th>
-                      <th scope="col">Hash</th>
-                      <th scope="col">Frozen</th>
-                      <th scope="col">
-                        <span class="visually-hidden">Actions</span>
-                      </th>
-                    </tr>
-                  </thead>
-                  <tbody>
-                    {pairings.value.items.map((pairing) => (
-                      <tr key={pairing.id}>
-                        <td>
-                          <Link href={`/pairings/${pairing.id}`} class="link">
-                            {pairing.name}
-                          </Link>
-                        </td>
-                        <td class="number">{formatCount(pairing.num_pairs)}</td>
-                        <td class="mono faint" title={pairing.hash}>
-                          {shortHash(pairing.hash)}
-                        </td>
-                        <td class="quiet nowrap">{formatAgo(pairing.created_at)}</td>
-                        <td class="number">
-                          <Link href={`/jobs?pairing=${pairing.id}`} class="button button-small">
-                            Train
-                          </Link>
-                        </td>
-                      </tr>
-                    ))}
-                  </tbody>
-                </table>
-              </div>
+              <FrozenPairings
+                pairings={pairings.value.items}
+                chosen={chosen}
+                onChoose={(ids) => change({ compare: ids.join(",") }, true)}
+              />
             )}
           </Panel>
+          {compared.length === 2 && compared[0] && compared[1] && <PairingComparison here={compared[0]} there={compared[1]} />}
         </div>
       </div>
     </>
