@@ -1,4 +1,5 @@
 // Headless Chromium as Debian packages it: nothing is downloaded, nothing is asked of the network.
+import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { chromium } from "playwright-core";
 
@@ -35,6 +36,18 @@ export async function openPage(browser, options = {}) {
   });
   page.on("pageerror", (error) => complaints.push(String(error)));
   return { page, context, complaints };
+}
+
+/** Opens `address`, runs `look`, and then nothing may have complained on the console but what `refused` allows. */
+export async function visit(browser, address, look, { refused, ...options } = {}) {
+  const { page, context, complaints } = await openPage(browser, options);
+  try {
+    await page.goto(address);
+    await look(page);
+    assert.deepEqual(complaints.filter((complaint) => !refused?.test(complaint)), []);
+  } finally {
+    await context.close();
+  }
 }
 
 export async function picturesShown(page, least, selector = ".picture img") {

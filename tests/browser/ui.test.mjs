@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
-import { launch, openPage, picturesShown } from "./browser.mjs";
+import { launch, openPage, picturesShown, visit as visitAt } from "./browser.mjs";
 
 const base = process.env.DIPTYCH_URL?.replace(/\/$/, "");
 assert.ok(base, "DIPTYCH_URL must name a running server");
@@ -20,17 +20,7 @@ before(async () => {
 });
 after(() => browser?.close());
 
-/** Opens `path`, runs `look`, and then nothing may have complained on the console. */
-async function visit(path, look, options) {
-  const { page, context, complaints } = await openPage(browser, options);
-  try {
-    await page.goto(base + path);
-    await look(page);
-    assert.deepEqual(complaints, []);
-  } finally {
-    await context.close();
-  }
-}
+const visit = (path, look, options) => visitAt(browser, base + path, look, options);
 
 const SCORE = /\b[01]\.\d\d\b/;
 
@@ -155,7 +145,7 @@ test("every page is accessible, in dark and in light", async () => {
   const { items: graphs } = await api("/graphs?has_candidates=true&limit=1");
   const { items: pairings } = await api("/pairings");
   const { items: jobs } = await api("/jobs");
-  const addresses = ["/", "/graphs", `/graphs/${graphs[0].id}`, "/pairs", `/pairings/${pairings[0].id}?pair=0`, "/jobs?new=1", `/jobs/${jobs[0].id}`, "/imports"];
+  const addresses = ["/", "/graphs", `/graphs/${graphs[0].id}`, "/pairs", `/pairings/${pairings[0].id}?pair=0`, "/votes", "/jobs?new=1", `/jobs?compare=${jobs.slice(0, 2).map(({ id }) => id)}`, `/jobs/${jobs[0].id}`, "/imports"];
   const found = [];
   for (const colorScheme of ["dark", "light"]) {
     for (const address of addresses) {
@@ -177,7 +167,7 @@ test("every page is accessible, in dark and in light", async () => {
 test("a window of 700 pixels needs no sideways scrolling", async () => {
   const { items: graphs } = await api("/graphs?has_candidates=true&limit=1");
   const { items: jobs } = await api("/jobs");
-  for (const address of ["/", "/graphs", `/graphs/${graphs[0].id}`, "/pairs", "/jobs?new=1", `/jobs/${jobs[0].id}`]) {
+  for (const address of ["/", "/graphs", `/graphs/${graphs[0].id}`, "/pairs", "/votes", "/jobs?new=1", `/jobs/${jobs[0].id}`]) {
     await visit(
       address,
       async (page) => {
