@@ -1,7 +1,7 @@
 //! People's votes: which two candidates to show next, what the votes say of a candidate, and how far scorers agree with them.
 //! Pure functions of scores and votes.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -31,7 +31,7 @@ pub struct Contest {
 /// The pairs of candidates that `voted` does not hold (each by its ids in order), those first over which scorers disagree most;
 /// where none do, those that the scorers tell apart least. Pairs with scores that do not differ at all come last: a person is
 /// more likely to see nothing in them either.
-pub fn queue(graphs: &[GraphScores], voted: &HashSet<(Uuid, Uuid)>) -> Vec<Contest> {
+pub fn queue(graphs: &[GraphScores], voted: &BTreeSet<(Uuid, Uuid)>) -> Vec<Contest> {
     let mut contests: Vec<(Contest, f64)> = Vec::new();
     for graph in graphs {
         for (at, (a, a_scores)) in graph.candidates.iter().enumerate() {
@@ -124,7 +124,7 @@ pub struct ScorerAgreement {
 }
 
 /// Every metric of `scores` (candidate → metric → score) against the votes for one side.
-pub fn agreement(votes: &[Vote], scores: &HashMap<Uuid, BTreeMap<String, f64>>) -> Vec<ScorerAgreement> {
+pub fn agreement(votes: &[Vote], scores: &BTreeMap<Uuid, BTreeMap<String, f64>>) -> Vec<ScorerAgreement> {
     let mut counts: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
     for vote in votes {
         let (chosen, other) = match vote.choice {
@@ -199,13 +199,13 @@ mod tests {
             graph(4, &[(41, &[("a", 0.9)]), (42, &[("a", 0.1)])]),
             graph(5, &[(51, &[("a", 0.3)]), (52, &[("a", 0.2)])]),
         ];
-        let order = |voted: &HashSet<(Uuid, Uuid)>| -> Vec<u128> {
+        let order = |voted: &BTreeSet<(Uuid, Uuid)>| -> Vec<u128> {
             queue(&graphs, voted).iter().map(|contest| contest.graph.as_u128()).collect()
         };
-        assert_eq!(order(&HashSet::new()), [2, 1, 5, 4, 3]);
-        let voted = HashSet::from([in_order(Uuid::from_u128(22), Uuid::from_u128(21))]);
+        assert_eq!(order(&BTreeSet::new()), [2, 1, 5, 4, 3]);
+        let voted = BTreeSet::from([in_order(Uuid::from_u128(22), Uuid::from_u128(21))]);
         assert_eq!(order(&voted), [1, 5, 4, 3]);
-        let first = queue(&graphs, &HashSet::new())[1];
+        let first = queue(&graphs, &BTreeSet::new())[1];
         assert!((first.disagreement - 0.3).abs() < 1e-12, "{first:?}");
         // The side says nothing about the ids' order, and is the same every time.
         let many: Vec<_> = (0..400_u128).map(|i| sides(Uuid::from_u128(2 * i), Uuid::from_u128(2 * i + 1))).collect();
@@ -225,7 +225,7 @@ mod tests {
         let shares = win_shares(&votes);
         let share = |id: u128| shares.get(&Uuid::from_u128(id)).copied();
         assert_eq!((share(1), share(2), share(3)), (Some(2.5 / 3.0), Some(0.0), Some(0.5)));
-        let scores: HashMap<Uuid, BTreeMap<String, f64>> =
+        let scores: BTreeMap<Uuid, BTreeMap<String, f64>> =
             scores(&[(1, &[("a", 0.9), ("b", 0.5)]), (2, &[("a", 0.1), ("b", 0.5)]), (3, &[("a", 0.0)])])
                 .into_iter()
                 .collect();

@@ -122,9 +122,9 @@ async fn votes_agree_with_scores_and_make_pairs(world: Arc<World>) -> Outcome {
             std::cmp::Ordering::Equal => "both_good",
         };
         if choice == "both_good" {
-            alike += 1
+            alike += 1;
         } else {
-            sided += 1
+            sided += 1;
         }
         app.post("/api/v1/votes", &ballot(contest, choice, "dpg")).await?.expect(201)?;
     }

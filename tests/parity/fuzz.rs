@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
+use models::artifact::{LoraStyle, ModelSpec, write_lora};
 use models::inspect;
 use models::lora::LoraSettings;
 use models::model_folder::{ModelFolder, Which};
@@ -100,7 +101,8 @@ impl Model {
         let settings = LoraSettings { rank: 2, alpha: 3., ..LoraSettings::default() };
         let adapters = settings.fresh_adapters(&unet, 0, &Device::Cpu).unwrap();
         let adapters = adapters.into_iter().map(|(name, var)| (name, var.into_inner())).collect();
-        settings.save(&dir.path().join(LORA), &adapters, DType::F16).unwrap();
+        let (lora, spec) = (dir.path().join(LORA), ModelSpec::default());
+        write_lora(&lora, LoraStyle::Diffusers, &adapters, &unet, &spec, DType::F16).unwrap();
         fs_err::copy(golden("original_sd15/model.safetensors"), dir.path().join(CHECKPOINT)).unwrap();
         for name in [LORA, CHECKPOINT] {
             files.insert(name.to_owned(), fs_err::read(dir.path().join(name)).unwrap());

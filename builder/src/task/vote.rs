@@ -1,6 +1,6 @@
 //! Votes taken, and what follows from all of them: the queue of pairs to judge, and how far scorers agree with people.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -61,7 +61,7 @@ pub struct Queue {
 /// The first `limit` pairs that `voter` has not judged.
 pub async fn queue(connection: &mut PgConnection, voter: &str, scope: &Scope, limit: usize) -> Result<Queue> {
     let votes = rows::all(&mut *connection, Some(voter)).await?;
-    let voted: HashSet<(Uuid, Uuid)> = votes.iter().map(|one| vote::in_order(one.left_id, one.right_id)).collect();
+    let voted: BTreeSet<(Uuid, Uuid)> = votes.iter().map(|one| vote::in_order(one.left_id, one.right_id)).collect();
     let scores = all_scores(connection, scope).await?;
     let mut contests = vote::queue(&scores, &voted);
     let disputed = contests.iter().filter(|one| one.disagreement > 0.0).count();
@@ -106,7 +106,7 @@ pub struct Agreement {
 /// The votes of one voter, or of all, against every scorer.
 pub async fn agreement(connection: &mut PgConnection, voter: Option<&str>) -> Result<Agreement> {
     let votes = rows::all(&mut *connection, voter).await?;
-    let scores: HashMap<Uuid, BTreeMap<String, f64>> =
+    let scores: BTreeMap<Uuid, BTreeMap<String, f64>> =
         all_scores(connection, &Scope::default()).await?.into_iter().flat_map(|graph| graph.candidates).collect();
     let count = |choice: &VoteChoice| (*choice, votes.iter().filter(|vote| vote.choice == *choice).count());
     Ok(Agreement { choices: VoteChoice::ALL.iter().map(count).collect(), scorers: vote::agreement(&votes, &scores) })
