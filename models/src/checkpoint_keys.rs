@@ -250,7 +250,8 @@ mod tests {
 
     #[test]
     fn scales_that_are_not_alpha_over_rank_are_refused() {
-        for (key, value) in [("use_rslora", "true"), ("unet.use_dora", "true"), ("unet.alpha_pattern", r#"{"to_q":2}"#)]
+        for (key, value) in
+            [("use_rslora", "true"), ("unet.use_dora", "true"), ("unet.alpha_pattern", r#"{"to_q":"two"}"#)]
         {
             let header = [(SETTINGS.to_owned(), format!(r#"{{"{key}":{value},"lora_alpha":8}}"#))].into();
             let error = adapters_from_any(TensorMap::new(), &header, &base()).unwrap_err().to_string();

@@ -73,7 +73,6 @@ fn a_training_that_is_killed_again_and_again_ends_with_the_same_weights() {
         // From the very start on, and on average through less than a share of the training.
         let latest = start + training.mul_f64(1.5 / f64::from(kills));
         let instant = Duration::from_secs_f64(rng.random_range(0.02..latest.as_secs_f64().max(0.1)));
-        instants.push(instant);
         let mut child = Command::new(env!("CARGO_BIN_EXE_diptych"))
             .args(["--data", data.to_str().unwrap(), "train", "--resume", text(&job["id"])])
             .env_remove("DATABASE_URL")
@@ -82,8 +81,12 @@ fn a_training_that_is_killed_again_and_again_ends_with_the_same_weights() {
             .spawn()
             .unwrap();
         std::thread::sleep(instant);
-        let ended = child.try_wait().unwrap();
-        assert!(ended.is_none(), "over before kill {kill} of {kills}: {ended:?}, after {instants:?}");
+        // On a machine that has become faster meanwhile, the training is over before the last kills.
+        if let Some(ended) = child.try_wait().unwrap() {
+            assert!(ended.success() && 2 * kill > kills, "over before kill {kill} of {kills}: {ended}, {instants:?}");
+            break;
+        }
+        instants.push(instant);
         child.kill().unwrap();
         child.wait().unwrap();
     }
@@ -93,5 +96,5 @@ fn a_training_that_is_killed_again_and_again_ends_with_the_same_weights() {
     assert!(ended["attempt"].as_i64() > Some(1), "no kill hit the training: {ended}");
     assert_eq!(found.1, expected.1, "what was measured, after kills at {instants:?}");
     assert!(found.0 == expected.0, "other weights after kills at {instants:?}");
-    println!("{kills} kills, taken up {} times, {steps} steps: the same weights", ended["attempt"]);
+    println!("{} kills, taken up {} times, {steps} steps: the same weights", instants.len(), ended["attempt"]);
 }

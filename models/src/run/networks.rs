@@ -122,7 +122,7 @@ fn adapted_unet(
 ) -> Result<UNet2DConditionModel> {
     let (network, weights) = folder.unet(inputs.dtype, inputs.device)?;
     let Some(path) = lora else { return Ok(network) };
-    let all = lora::add(&weights, read_file(path, inputs.dtype, inputs.device)?, path)?;
+    let all = add_adapters(&weights, path, inputs)?;
     load_strictly(&all, path, inputs.device, |vb| UNet2DConditionModel::load(&vb, config))
 }
 
@@ -137,7 +137,7 @@ fn trainable_unet(
     let (network, mut weights) = folder.unet(inputs.dtype, inputs.device)?;
     drop(network);
     if let Some(path) = lora {
-        weights = lora::add(&weights, read_file(path, inputs.dtype, inputs.device)?, path)?;
+        weights = add_adapters(&weights, path, inputs)?;
     }
     let mut variables = VarMap::new();
     for (name, tensor) in weights {
@@ -229,6 +229,12 @@ pub(super) fn scene_graph_encoder(
         let states = network.forward(&tokens, &features)?;
         Ok(named([("encoder_hidden_states", states), ("text_embeds", features.pooled)]))
     }))
+}
+
+/// `weights` with the adapters of a file in any known style.
+fn add_adapters(weights: &TensorMap, path: &Path, inputs: &Checked) -> Result<TensorMap> {
+    let adapters = lora::read(weights, read_file(path, inputs.dtype, inputs.device)?, path)?;
+    lora::add(weights, adapters, path)
 }
 
 /// Which way.
