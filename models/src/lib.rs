@@ -14,6 +14,7 @@ pub mod inversion_quality;
 pub mod layers;
 pub mod linear;
 pub mod lora;
+pub mod metric_network;
 pub mod model_folder;
 pub mod objective;
 pub mod ops;

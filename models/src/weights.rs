@@ -117,9 +117,9 @@ pub fn load_strictly<N>(
     }
 }
 
-/// Constants that older versions of transformers saved beside the parameters.
+/// Constants that older versions of transformers saved beside the parameters, and batch norm's count of training steps.
 fn is_buffer(name: &str) -> bool {
-    name.ends_with("position_ids")
+    name.ends_with("position_ids") || name.ends_with("num_batches_tracked")
 }
 
 struct RecordingBackend {

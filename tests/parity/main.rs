@@ -6,6 +6,7 @@ mod fuzz;
 mod goldens;
 mod layouts;
 mod lora;
+mod metric_network;
 mod prompts;
 mod texts;
 mod tokens;
