@@ -1,5 +1,6 @@
 //! Who answers the questions about an image.
 
+pub mod blip_vqa;
 pub mod openai;
 pub mod recorded;
 pub mod shapes;

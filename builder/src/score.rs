@@ -1,5 +1,6 @@
 //! From answers to scores.
 
+pub mod attribute_binding;
 pub mod dpg;
 pub mod recorded;
 pub mod t2i_compbench;

@@ -7,6 +7,7 @@ mod help;
 mod ingest;
 mod kills;
 mod lint;
+mod metric_network;
 mod metrics;
 mod model;
 mod openai;

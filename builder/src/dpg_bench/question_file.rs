@@ -10,6 +10,7 @@ use super::Mode;
 use super::run::item_key;
 use crate::question::derive;
 use crate::scene_graph::SceneGraph;
+use crate::score::attribute_binding::MAX_PHRASES;
 use crate::{Error, Result};
 
 /// The columns of `dpg_bench.csv`, in its order.
@@ -123,11 +124,7 @@ impl QuestionFile {
 
     /// The questions that follow from graphs; an item is named by its graph's `img_id`.
     pub fn of_graphs<'g>(graphs: impl IntoIterator<Item = &'g SceneGraph>) -> Self {
-        let mut by_name: HashMap<String, Option<usize>> = HashMap::new();
-        let items = graphs.into_iter().enumerate().map(|(position, graph)| {
-            let name = graph.name.rsplit(['/', '\\']).next().unwrap_or_default();
-            let known = by_name.entry(item_key(name).to_owned()).or_insert(Some(position));
-            *known = known.filter(|&other| other == position);
+        Self::of_graphs_by(graphs, |graph| {
             let dag = derive(graph);
             let questions = dag.questions().map(|question| FileQuestion {
                 proposition_id: i64::from(question.id),
@@ -136,7 +133,35 @@ impl QuestionFile {
                 text: question.text.clone(),
                 line: 0,
             });
-            Item { item_id: graph.img_id.clone(), questions: questions.collect(), fault: None }
+            questions.collect()
+        })
+    }
+
+    /// One question a noun phrase, as in T2I-CompBench's attribute binding: "red bus?" for each of the first eight items
+    /// of a graph.
+    pub fn of_phrases<'g>(graphs: impl IntoIterator<Item = &'g SceneGraph>) -> Self {
+        Self::of_graphs_by(graphs, |graph| {
+            let phrase = |(object, number): (usize, i64)| FileQuestion {
+                proposition_id: number,
+                parents: Vec::new(),
+                tuple: format!("entity - whole ({})", graph.item_text(object)),
+                text: format!("{}?", graph.item_text(object)),
+                line: 0,
+            };
+            (0..graph.num_objects()).zip(1..).take(MAX_PHRASES).map(phrase).collect()
+        })
+    }
+
+    fn of_graphs_by<'g>(
+        graphs: impl IntoIterator<Item = &'g SceneGraph>,
+        ask: impl Fn(&SceneGraph) -> Vec<FileQuestion>,
+    ) -> Self {
+        let mut by_name: HashMap<String, Option<usize>> = HashMap::new();
+        let items = graphs.into_iter().enumerate().map(|(position, graph)| {
+            let name = graph.name.rsplit(['/', '\\']).next().unwrap_or_default();
+            let known = by_name.entry(item_key(name).to_owned()).or_insert(Some(position));
+            *known = known.filter(|&other| other == position);
+            Item { item_id: graph.img_id.clone(), questions: ask(graph), fault: None }
         });
         let file = Self::of_items(items.collect(), Vec::new());
         let by_name = by_name.into_iter().filter_map(|(name, position)| Some((name, position?))).collect();

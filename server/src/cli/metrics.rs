@@ -1,4 +1,5 @@
-//! `diptych metrics`: metrics of what others have measured (features, boxes, triples, scores). No database.
+//! `diptych metrics`: metrics of pictures, and of what others have measured (features, boxes, triples, scores). No
+//! database.
 
 use std::io::BufRead;
 use std::path::Path;
@@ -12,12 +13,15 @@ use super::{Global, output};
 mod agreement;
 mod boxes;
 mod frechet;
+mod image_text;
 mod numeracy;
+mod pictures;
 mod sg_iou;
 
-/// Compute metrics from files: Fréchet distance, spatial scores, numeracy, scene graph overlap, agreement of scorers
+/// Compute metrics from files: Fréchet distance, CLIPScore, PickScore, aesthetics, spatial scores, numeracy, scene graph
+/// overlap, agreement of scorers
 ///
-/// Each has two forms: `--mode reference` gives the published script's figure, its known faults included, `--mode
+/// Most have two forms: `--mode reference` gives the published script's figure, its known faults included, `--mode
 /// corrected` the figure without them. Results are JSON lines on stdout.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  diptych metrics frechet --a real.safetensors --b generated.safetensors")]
@@ -37,6 +41,9 @@ enum Metric {
     #[command(name = "sg-iou")]
     SgIou(sg_iou::SgIou),
     Agreement(agreement::Agreement),
+    ClipScore(image_text::ClipScore),
+    PickScore(image_text::PickScore),
+    Aesthetic(image_text::Aesthetic),
 }
 
 impl Metrics {
@@ -48,6 +55,9 @@ impl Metrics {
             Metric::Numeracy(metric) => metric.run(),
             Metric::SgIou(metric) => metric.run(),
             Metric::Agreement(metric) => metric.run(),
+            Metric::ClipScore(metric) => metric.run(),
+            Metric::PickScore(metric) => metric.run(),
+            Metric::Aesthetic(metric) => metric.run(),
         }
     }
 }

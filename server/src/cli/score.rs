@@ -12,6 +12,8 @@ use crate::api::score_runs::ScoreRunResponse;
 
 mod folder;
 
+pub(super) use folder::list_pictures;
+
 /// Ask questions about pictures and compute the scores
 ///
 /// With --images: the pictures of a folder, without a database. The questions are those of a DPG-Bench CSV file or follow
@@ -22,9 +24,11 @@ mod folder;
   diptych score --answerer shapes
   diptych score --images pictures --graphs graphs.json --metric dpg --answers answers.jsonl
   diptych score --images pictures --graphs graphs.json --answerer openai --base-url http://127.0.0.1:8000/v1 --vision-model NAME
+  diptych score --images pictures --graphs graphs.json --metric attribute_binding --answerer blip-vqa --model blip-vqa-capfilt-large
   diptych score --images grids --questions dpg_bench.csv --answers answers.jsonl --mode reference --pic-num 4 --json")]
 pub(crate) struct Score {
-    /// Who answers: shapes (exact, for the synthetic world), openai (any OpenAI-compatible vision endpoint)
+    /// Who answers: shapes (exact, for the synthetic world), openai (any OpenAI-compatible vision endpoint), with --images
+    /// also blip-vqa (--model)
     #[arg(long, value_name = "NAME", default_value = "shapes")]
     answerer: String,
     /// Only this generation's candidates

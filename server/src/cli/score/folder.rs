@@ -5,12 +5,14 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use builder::answer::Answerer;
+use builder::answer::blip_vqa::BlipVqaAnswerer;
 use builder::answer::recorded::RecordedAnswers;
 use builder::dpg_bench::question_file::QuestionFile;
 use builder::dpg_bench::run::{self, CategoryScore, ImageScore, Outcome, Settings};
 use builder::dpg_bench::{Mode, masking_of};
 use builder::laion_sg::Record;
 use builder::scene_graph::SceneGraph;
+use builder::score::attribute_binding;
 use builder::score::dpg::Masking;
 use builder::score::recorded;
 use clap::Args;
@@ -40,8 +42,8 @@ pub(crate) struct Folder {
     /// Answers (JSON lines of image, item_id, proposition_id, answer, probability, crop) instead of an answerer
     #[arg(long, value_name = "FILE", requires = "images")]
     answers: Option<PathBuf>,
-    /// dpg; with --graphs also attribute, spatial, three_in_one
-    #[arg(long, value_name = "NAME", default_value = "dpg", value_parser = recorded::METRICS)]
+    /// dpg; with --graphs also attribute, spatial, three_in_one, attribute_binding (T2I-CompBench's, one question an item)
+    #[arg(long, value_name = "NAME", default_value = "dpg", value_parser = metric)]
     metric: String,
     /// `reference`: the published script's figure, its known faults included; `corrected`: without them
     #[arg(long, value_name = "MODE", default_value = "corrected")]
@@ -61,8 +63,25 @@ pub(crate) struct Folder {
     /// Write the questions down in DPG-Bench's CSV form, so that others can answer them, and stop
     #[arg(long, value_name = "FILE", requires = "images")]
     write_questions: Option<PathBuf>,
+    /// For --answerer blip-vqa: a folder of transformers' BlipForQuestionAnswering
+    #[arg(long, value_name = "DIR", requires = "images")]
+    model: Option<PathBuf>,
+    /// Where --model runs: `cpu` or `cuda:0`
+    #[arg(long, default_value = "cpu", requires = "model")]
+    device: String,
     #[command(flatten)]
     openai: openai::OpenAi,
+}
+
+/// One question a noun phrase; the other metrics share the graph's questions.
+const BINDING: &str = "attribute_binding";
+
+fn metric(word: &str) -> Result<String, String> {
+    let known = || recorded::METRICS.into_iter().chain([BINDING]);
+    if known().any(|name| name == word) {
+        return Ok(word.to_owned());
+    }
+    Err(format!("is one of {}", known().collect::<Vec<_>>().join(", ")))
 }
 
 fn masking(word: &str) -> Result<Masking, String> {
@@ -78,6 +97,7 @@ impl Folder {
     pub(crate) fn run(&self, folder: &Path, answerer: &str, json: bool) -> anyhow::Result<()> {
         let graphs = self.graphs.as_deref().map(read_graphs).transpose()?;
         let questions = match (&graphs, &self.questions) {
+            (Some(graphs), _) if self.metric == BINDING => QuestionFile::of_phrases(graphs),
             (Some(graphs), _) => QuestionFile::of_graphs(graphs),
             (None, Some(path)) => read_questions(path, self.mode)?,
             (None, None) => {
@@ -97,7 +117,11 @@ impl Folder {
         let images = list_pictures(folder)?;
         let (answers, failures) = match &self.answers {
             Some(path) => (read_answers(path)?, HashMap::new()),
-            None => self.ask(folder, &images, &questions, graphs.as_deref(), answerer)?,
+            None => {
+                // Phrases are no questions of a graph: who answers gets the words alone.
+                let graphs = graphs.as_deref().filter(|_| self.metric != BINDING);
+                self.ask(folder, &images, &questions, graphs, answerer)?
+            }
         };
         if let Some(path) = &self.record {
             write_answers(path, &answers)?;
@@ -130,8 +154,16 @@ impl Folder {
         };
         match name {
             "openai" => self.openai.with(all),
+            "blip-vqa" => {
+                let Some(model) = &self.model else {
+                    return Err(Usage("--answerer blip-vqa needs --model DIR".to_owned()).into());
+                };
+                let answerer = BlipVqaAnswerer::open(model, &models::run::device(&self.device)?)?;
+                output::note(&format!("blip-vqa {}", answerer.version()));
+                Ok(all(&answerer))
+            }
             "shapes" if graphs.is_none() => {
-                Err(Usage("`shapes` reads graphs only: give --graphs, --answers FILE or --answerer openai".to_owned())
+                Err(Usage("`shapes` reads graphs only: give --graphs (and no attribute_binding), --answers FILE or another --answerer".to_owned())
                     .into())
             }
             _ => Ok(all(&*builder::task::score::answerer(name)?)),
@@ -149,6 +181,9 @@ impl Folder {
         if self.metric == "dpg" {
             let masking = self.masking.unwrap_or(masking_of(self.mode));
             return run::score(images, questions, answers, Settings { mode: self.mode, num_crops, masking });
+        }
+        if self.metric == BINDING {
+            return Outcome::of_images(attribute_binding::score(images, questions, answers, num_crops, self.mode));
         }
         let images = recorded::score(images, graphs.unwrap_or_default(), questions, answers, num_crops, &self.metric);
         Outcome::of_images(images)
@@ -275,7 +310,7 @@ fn read_answers(path: &Path) -> anyhow::Result<RecordedAnswers> {
 }
 
 /// Names of the pictures in a folder, sorted; sub-folders are not looked into.
-fn list_pictures(folder: &Path) -> anyhow::Result<Vec<String>> {
+pub(in super::super) fn list_pictures(folder: &Path) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs_err::read_dir(folder)? {
         let path = entry?.path();
