@@ -65,7 +65,7 @@ fn clip_score_refuses_a_long_prompt_in_reference_alone() {
     assert_eq!(found[1]["score"], Value::Null);
     assert!(found[1]["error"].as_str().unwrap().contains("tokens"), "{}", found[1]);
     assert_eq!(found[3]["summary"]["failed"], 1);
-    let mean = (found[0]["score"].as_f64().unwrap() + found[2]["score"].as_f64().unwrap()) / 2.0;
+    let mean = f64::midpoint(found[0]["score"].as_f64().unwrap(), found[2]["score"].as_f64().unwrap());
     assert_near(&found[3]["summary"]["score"], mean, "mean");
     let (code, found, _) = run(&arguments);
     assert_eq!((code, &found[3]["summary"]["failed"]), (Some(0), &json!(0)));

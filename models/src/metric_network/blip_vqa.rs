@@ -110,7 +110,7 @@ impl BlipVqa {
     pub fn open(dir: &Path, device: &Device) -> Result<Self> {
         let path = dir.join("config.json");
         let mut all: Map<String, Value> = read_json(&path)?;
-        if let Some(other) = all.get("model_type").filter(|value| **value != Value::from("blip")) {
+        if let Some(other) = all.get("model_type").filter(|value| **value != "blip") {
             return refuse(&path, "model_type", format!("is {other}; a BlipForQuestionAnswering has \"blip\""));
         }
         let (text, vision) = configs(&path, &mut all)?;

@@ -39,7 +39,7 @@ impl ClipModel {
     pub fn open(dir: &Path, processor: &Path, device: &Device) -> Result<Self> {
         let path = dir.join("config.json");
         let all: Map<String, Value> = read_json(&path)?;
-        if let Some(other) = all.get("model_type").filter(|value| **value != Value::from("clip")) {
+        if let Some(other) = all.get("model_type").filter(|value| **value != "clip") {
             return refuse(&path, "model_type", format!("is {other}; a CLIPModel has \"clip\""));
         }
         let (text, vision) = configs(&path, &all)?;

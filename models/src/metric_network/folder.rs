@@ -68,7 +68,7 @@ pub(super) fn normalization(dir: &Path) -> Result<Normalization> {
         return refuse(&path, "image_std", "must not be zero");
     }
     // PIL's number of the bicubic filter.
-    if let Some(value) = file.get("resample").filter(|value| !value.is_null() && **value != Value::from(3)) {
+    if let Some(value) = file.get("resample").filter(|value| !value.is_null() && **value != 3) {
         return refuse(&path, "resample", format!("{value} is not implemented; only 3 (bicubic) is"));
     }
     Ok(found)
