@@ -39,13 +39,16 @@ impl ModelRegistry {
         Self { inner: Arc::new(Inner { default_folder, loaded: Mutex::new(HashMap::new()) }) }
     }
 
-    /// Loads the model `name` (a name, or the path of a folder in diffusers layout) and makes it known to the store.
+    /// Loads the model `name` (a name, the hash of a known one, or the path of a folder in diffusers layout) and makes it
+    /// known to the store.
     pub async fn by_name(&self, connection: &mut PgConnection, name: Option<&str>) -> Result<Arc<Pipeline>> {
         let name = name.unwrap_or(DEFAULT_MODEL);
         let folder = if name == DEFAULT_MODEL {
             self.inner.default_folder.clone()
         } else if let Some(row) = model::find_by_name(connection, name).await? {
             PathBuf::from(row.path)
+        } else if model::find(connection, name).await?.is_some() {
+            return self.by_hash(connection, name).await;
         } else {
             PathBuf::from(name)
         };
