@@ -1,6 +1,7 @@
 // Headless Chromium as Debian packages it: nothing is downloaded, nothing is asked of the network.
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
+import { after, before } from "node:test";
 import { chromium } from "playwright-core";
 
 const PLACES = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
@@ -39,7 +40,7 @@ export async function openPage(browser, options = {}) {
 }
 
 /** Opens `address`, runs `look`, and then nothing may have complained on the console but what `refused` allows. */
-export async function visit(browser, address, look, { refused, ...options } = {}) {
+async function visit(browser, address, look, { refused, ...options } = {}) {
   const { page, context, complaints } = await openPage(browser, options);
   try {
     await page.goto(address);
@@ -56,4 +57,25 @@ export async function picturesShown(page, least, selector = ".picture img") {
     [least, selector],
     { timeout: 20_000 },
   );
+}
+
+/** What every file of tests needs: the server that DIPTYCH_URL names, its API, and one browser for all its tests. */
+export function testBench() {
+  const base = process.env.DIPTYCH_URL?.replace(/\/$/, "");
+  assert.ok(base, "DIPTYCH_URL must name a running server");
+  const bench = {
+    base,
+    browser: undefined,
+    api: async (path) => {
+      const response = await fetch(`${base}/api/v1${path}`);
+      assert.equal(response.status, 200, `GET ${path}`);
+      return response.json();
+    },
+    visit: (path, look, options) => visit(bench.browser, base + path, look, options),
+  };
+  before(async () => {
+    bench.browser = await launch();
+  });
+  after(() => bench.browser?.close());
+  return bench;
 }

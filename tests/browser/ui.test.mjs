@@ -2,25 +2,11 @@
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { readFile } from "node:fs/promises";
-import { after, before, test } from "node:test";
-import { launch, openPage, picturesShown, visit as visitAt } from "./browser.mjs";
+import { test } from "node:test";
+import { openPage, picturesShown, testBench } from "./browser.mjs";
 
-const base = process.env.DIPTYCH_URL?.replace(/\/$/, "");
-assert.ok(base, "DIPTYCH_URL must name a running server");
-
-const api = async (path) => {
-  const response = await fetch(`${base}/api/v1${path}`);
-  assert.equal(response.status, 200, `GET ${path}`);
-  return response.json();
-};
-
-let browser;
-before(async () => {
-  browser = await launch();
-});
-after(() => browser?.close());
-
-const visit = (path, look, options) => visitAt(browser, base + path, look, options);
+const bench = testBench();
+const { base, api, visit } = bench;
 
 const SCORE = /\b[01]\.\d\d\b/;
 
@@ -150,7 +136,7 @@ test("every page is accessible, in dark and in light", async () => {
   for (const colorScheme of ["dark", "light"]) {
     for (const address of addresses) {
       // The axe script is ours, injected past the page's policy that allows only its own files.
-      const { page, context } = await openPage(browser, { colorScheme, bypassCSP: true });
+      const { page, context } = await openPage(bench.browser, { colorScheme, bypassCSP: true });
       await page.goto(base + address);
       await page.waitForTimeout(900);
       await page.evaluate(source);

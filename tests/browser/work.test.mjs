@@ -1,23 +1,10 @@
 // What people do in the pages of a finished demo: vote, pair, look closely, generate, compare, start a job.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { launch, openPage, picturesShown, visit as visitAt } from "./browser.mjs";
+import { test } from "node:test";
+import { openPage, picturesShown, testBench } from "./browser.mjs";
 
-const base = process.env.DIPTYCH_URL?.replace(/\/$/, "");
-assert.ok(base, "DIPTYCH_URL must name a running server");
-
-const api = async (path) => {
-  const response = await fetch(`${base}/api/v1${path}`);
-  assert.equal(response.status, 200, `GET ${path}`);
-  return response.json();
-};
-
-let browser;
-before(async () => {
-  browser = await launch();
-});
-after(() => browser?.close());
-const visit = (path, look, options) => visitAt(browser, base + path, look, options);
+const bench = testBench();
+const { base, api, visit } = bench;
 
 const captionOf = (page) => page.locator(".vote-left .picture img").getAttribute("src");
 
@@ -71,7 +58,7 @@ test("ten pairs are voted on by keys, one is taken back, and the scores' agreeme
 });
 
 test("a vote that does not arrive brings its pair back", async () => {
-  const { page, context } = await openPage(browser);
+  const { page, context } = await openPage(bench.browser);
   try {
     await page.route("**/api/v1/votes", (route) => (route.request().method() === "POST" ? route.abort() : route.continue()));
     await page.goto(`${base}/votes?voter=offline-${Date.now()}`);

@@ -3,6 +3,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { SceneObject, SceneRelation } from "../api/types";
 import { edgePath, layoutGraph, type PlacedGraph, type Sizes } from "../graph-layout";
 import type { Focus, Lit } from "../question-tree";
+import { useWheelZoom } from "../wheel-zoom";
 import { Icon } from "./icon";
 import { swatchOf } from "./swatch";
 
@@ -162,18 +163,9 @@ export function GraphView({
     setView({ scale, x: centerX - (centerX - shown.x) * ratio, y: centerY - (centerY - shown.y) * ratio });
   };
 
-  useEffect(() => {
-    const element = frame.current;
-    if (!element) return;
-    // Only with ctrl or after a click inside would a wheel be meant for the drawing; a bare wheel scrolls the page.
-    const onWheel = (event: WheelEvent) => {
-      if (!event.ctrlKey && !event.metaKey) return;
-      event.preventDefault();
-      const box = element.getBoundingClientRect();
-      zoom(Math.exp(-event.deltaY / 240), event.clientX - box.left, event.clientY - box.top);
-    };
-    element.addEventListener("wheel", onWheel, { passive: false });
-    return () => element.removeEventListener("wheel", onWheel);
+  useWheelZoom(frame, (factor, event) => {
+    const box = frame.current?.getBoundingClientRect();
+    if (box) zoom(factor, event.clientX - box.left, event.clientY - box.top);
   });
 
   const nodeClass = (index: number) => (lit ? (lit.objects.has(index) ? "lit" : "dim") : "");

@@ -1,6 +1,7 @@
 /** Pictures that are zoomed and moved together: what one shows, the others show at the same place. */
 import type { ComponentChildren } from "preact";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useMemo, useRef, useState } from "preact/hooks";
+import { useWheelZoom } from "../wheel-zoom";
 import { clampView, UNZOOMED, zoomAt, type ZoomView } from "../zoom";
 import { Icon } from "./icon";
 
@@ -23,8 +24,6 @@ export function useLinkedZoom(key: string): LinkedZoom {
 export function Zoomable({ zoom, children }: { zoom: LinkedZoom; children: ComponentChildren }) {
   const frame = useRef<HTMLDivElement>(null);
   const drag = useRef<{ x: number; y: number } | null>(null);
-  const latest = useRef(zoom);
-  latest.current = zoom;
   const { view } = zoom;
   /** Where an event is, in widths of the picture. */
   const place = (event: { clientX: number; clientY: number }) => {
@@ -32,19 +31,10 @@ export function Zoomable({ zoom, children }: { zoom: LinkedZoom; children: Compo
     return box ? { x: (event.clientX - box.left) / box.width, y: (event.clientY - box.top) / box.height } : { x: 0.5, y: 0.5 };
   };
 
-  useEffect(() => {
-    const element = frame.current;
-    if (!element) return;
-    // A bare wheel scrolls the page.
-    const onWheel = (event: WheelEvent) => {
-      if (!event.ctrlKey && !event.metaKey) return;
-      event.preventDefault();
-      const { x, y } = place(event);
-      latest.current.setView((old) => zoomAt(old, Math.exp(-event.deltaY / 240), x, y));
-    };
-    element.addEventListener("wheel", onWheel, { passive: false });
-    return () => element.removeEventListener("wheel", onWheel);
-  }, []);
+  useWheelZoom(frame, (factor, event) => {
+    const { x, y } = place(event);
+    zoom.setView((old) => zoomAt(old, factor, x, y));
+  });
 
   return (
     <div
