@@ -35,6 +35,8 @@ function useVotes(voter: string, onSettled: () => void) {
   const latest = useRef(state);
   latest.current = state;
   const sent = useRef(new Map<string, Promise<Vote>>());
+  // One vote travels at a time, so that the store has them in the order in which they were cast.
+  const road = useRef<Promise<unknown>>(Promise.resolve());
   const asking = useRef(false);
   const alive = useRef(true);
 
@@ -75,7 +77,8 @@ function useVotes(voter: string, onSettled: () => void) {
       setFailure(null);
       latest.current = { ...judge(latest.current, choice), ready: true };
       setState(latest.current);
-      const arrived = api.castVote({ left_id: contest.left.id, right_id: contest.right.id, choice, voter });
+      const arrived = road.current.then(() => api.castVote({ left_id: contest.left.id, right_id: contest.right.id, choice, voter }));
+      road.current = arrived.catch(() => undefined);
       sent.current.set(contestKey(contest), arrived);
       arrived.then(onSettled, (error: Error) => {
         if (!alive.current) return;
