@@ -132,6 +132,9 @@ impl Error {
 /// Constraints whose breach is the caller's business, by name.
 const CONSTRAINTS: &[(&str, &str, &str)] = &[
     ("graph_img_id_key", "duplicate_img_id", "another graph has this img_id"),
+    ("collection_name_key", "duplicate_name", "another collection has this name"),
+    ("collection_graph_collection_id_fkey", "collection_missing", "the collection does not exist"),
+    ("export_pairing_id_fkey", "pairing_missing_or_in_use", "an export needs its pairing"),
     ("pairing_hash_key", "duplicate_pairing", "this pairing is frozen already"),
     ("job_idempotency_key_key", "idempotency_key_in_use", "another job was made with this idempotency key"),
     ("job_pairing_id_fkey", "pairing_missing_or_in_use", "a job needs its pairing"),

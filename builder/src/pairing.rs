@@ -54,6 +54,17 @@ pub fn compare(first: &[(Uuid, Uuid)], second: &[(Uuid, Uuid)]) -> Comparison {
     result
 }
 
+/// As [`hash`], of pairs as they are stored under a policy as it is stored.
+pub fn hash_rows(policy: &Value, pairs: &[crate::store::pairing::Pair]) -> String {
+    let mut pairs: Vec<&crate::store::pairing::Pair> = pairs.iter().collect();
+    pairs.sort_unstable_by_key(|pair| (pair.graph_id, pair.winner_id, pair.loser_id));
+    let pairs: Vec<Value> = pairs
+        .iter()
+        .map(|one| json!([one.graph_id, one.winner_id, one.loser_id, one.winner_score, one.loser_score, one.margin]))
+        .collect();
+    sha256_hex(canonical_json(&json!({"policy": policy, "pairs": pairs})).as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

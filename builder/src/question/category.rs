@@ -314,7 +314,7 @@ impl Category {
     }
 
     /// Where an attribute belongs; the last word that says anything decides ("light brown", "brown striped").
-    pub(super) fn of_attribute(words: &str) -> Self {
+    pub(crate) fn of_attribute(words: &str) -> Self {
         if count(words).is_some() {
             return Self::OtherCount;
         }

@@ -75,6 +75,20 @@ pub async fn insert(conn: &mut PgConnection, new: &NewGeneration) -> Result<Uuid
     Ok(id)
 }
 
+/// Adds a graph at the end of a generation's list, unless it is there.
+pub async fn add_graph(conn: &mut PgConnection, id: Uuid, graph_id: Uuid) -> Result<()> {
+    sqlx::query!(
+        "INSERT INTO generation_graph (generation_id, position, graph_id)
+         SELECT $1, (SELECT coalesce(max(position) + 1, 0) FROM generation_graph WHERE generation_id = $1), $2
+         ON CONFLICT ON CONSTRAINT generation_graph_graph_id_key DO NOTHING",
+        id,
+        graph_id,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Option<Generation>> {
     Ok(sqlx::query_as!(
         Generation,

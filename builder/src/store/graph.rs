@@ -1,14 +1,13 @@
 //! Scene graphs and what they are found by: tables `graph`, `object`, `relation`.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::page::{self, Page};
+pub use super::graph_search::{Facets, Filter, Histogram, Sort, facets, list, list_ids, score_histogram};
 use super::state::{self, Split};
 use crate::scene_graph::SceneGraph;
 use crate::{Error, Result};
@@ -27,6 +26,17 @@ pub struct Graph {
     pub source_file: String,
     pub record: i64,
     pub created_at: DateTime<Utc>,
+    pub tags: Vec<String>,
+    /// Codes of the lint's warnings.
+    pub lint_codes: Vec<String>,
+    /// Whether no later revision has taken its place.
+    pub is_current: bool,
+    /// 1, 2, 3 … among the graphs of its `img_id`.
+    pub revision: i32,
+    /// The graph that this one is an edited copy of.
+    pub revises: Option<Uuid>,
+    /// Counts changes of what is mutable.
+    pub version: i64,
 }
 
 /// A graph to be stored; `document` is the record's own text.
@@ -36,6 +46,8 @@ pub struct NewGraph<'a> {
     pub document: &'a str,
     /// Warnings, a JSON array.
     pub lint: String,
+    /// Their codes, each once.
+    pub lint_codes: Vec<&'static str>,
     pub source_file: &'a str,
     pub record: i64,
 }
@@ -61,10 +73,12 @@ pub async fn upsert(conn: &mut PgConnection, graphs: &[NewGraph<'_>]) -> Result<
         graphs.iter().zip(&ids).filter(|(_, id)| !inserted.contains(id)).map(|(one, _)| &*one.graph.img_id).collect();
     let mut known: HashMap<String, (Uuid, String)> = HashMap::new();
     if !others.is_empty() {
-        let rows =
-            sqlx::query!("SELECT id, img_id, content_hash FROM graph WHERE img_id = ANY ($1)", &others as &[&str])
-                .fetch_all(&mut *conn)
-                .await?;
+        let rows = sqlx::query!(
+            "SELECT id, img_id, content_hash FROM graph WHERE is_current AND img_id = ANY ($1)",
+            &others as &[&str]
+        )
+        .fetch_all(&mut *conn)
+        .await?;
         known = rows.into_iter().map(|row| (row.img_id, (row.id, row.content_hash))).collect();
     }
     graphs
@@ -95,18 +109,19 @@ async fn insert(
     let nums_objects: Vec<i32> = graphs.iter().map(|one| one.graph.num_objects() as i32).collect();
     let nums_relations: Vec<i32> = graphs.iter().map(|one| one.graph.num_relations() as i32).collect();
     let lints: Vec<&str> = graphs.iter().map(|one| &*one.lint).collect();
+    let lint_codes: Vec<String> = graphs.iter().map(|one| array_literal(one.lint_codes.iter())).collect();
     let files: Vec<&str> = graphs.iter().map(|one| one.source_file).collect();
     let records: Vec<i64> = graphs.iter().map(|one| one.record).collect();
     let inserted = sqlx::query_scalar!(
         "INSERT INTO graph (id, img_id, name, caption, split, content_hash, document, num_objects, num_relations, lint,
-                            source_file, record)
+                            source_file, record, lint_codes)
          SELECT id, img_id, name, caption, split::split, content_hash, document::json, num_objects, num_relations,
-                lint::json, source_file, record
+                lint::json, source_file, record, lint_codes::text[]
          FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::integer[],
-                     $9::integer[], $10::text[], $11::text[], $12::bigint[])
+                     $9::integer[], $10::text[], $11::text[], $12::bigint[], $13::text[])
               AS t (id, img_id, name, caption, split, content_hash, document, num_objects, num_relations, lint,
-                    source_file, record)
-         ON CONFLICT ON CONSTRAINT graph_img_id_key DO NOTHING
+                    source_file, record, lint_codes)
+         ON CONFLICT (img_id) WHERE is_current DO NOTHING
          RETURNING id",
         ids,
         &img_ids as &[&str],
@@ -120,13 +135,14 @@ async fn insert(
         &lints as &[&str],
         &files as &[&str],
         &records,
+        &lint_codes,
     )
     .fetch_all(conn)
     .await?;
     Ok(inserted.into_iter().collect())
 }
 
-async fn insert_objects(
+pub(super) async fn insert_objects(
     conn: &mut PgConnection,
     graphs: &[NewGraph<'_>],
     ids: &[Uuid],
@@ -159,7 +175,7 @@ async fn insert_objects(
     Ok(())
 }
 
-async fn insert_relations(
+pub(super) async fn insert_relations(
     conn: &mut PgConnection,
     graphs: &[NewGraph<'_>],
     ids: &[Uuid],
@@ -217,7 +233,9 @@ pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Option<Graph>> {
 }
 
 pub async fn find_by_img_id(conn: &mut PgConnection, img_id: &str) -> Result<Option<Graph>> {
-    let id = sqlx::query_scalar!("SELECT id FROM graph WHERE img_id = $1", img_id).fetch_optional(&mut *conn).await?;
+    let id = sqlx::query_scalar!("SELECT id FROM graph WHERE is_current AND img_id = $1", img_id)
+        .fetch_optional(&mut *conn)
+        .await?;
     match id {
         Some(id) => find(conn, id).await,
         None => Ok(None),
@@ -228,7 +246,7 @@ pub async fn find_by_img_id(conn: &mut PgConnection, img_id: &str) -> Result<Opt
 pub async fn ids_of_img_ids(conn: &mut PgConnection, img_ids: &[String]) -> Result<Vec<Uuid>> {
     Ok(sqlx::query_scalar!(
         "SELECT g.id FROM UNNEST($1::text[]) WITH ORDINALITY AS t (img_id, ordinality) JOIN graph g USING (img_id)
-         ORDER BY t.ordinality",
+         WHERE g.is_current ORDER BY t.ordinality",
         img_ids,
     )
     .fetch_all(conn)
@@ -239,7 +257,7 @@ pub async fn ids_of_img_ids(conn: &mut PgConnection, img_ids: &[String]) -> Resu
 pub async fn load_many(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Graph>> {
     let rows = sqlx::query!(
         r#"SELECT g.id, img_id, name, caption, split::text AS "split!", content_hash, num_objects, num_relations,
-                  source_file, record, created_at
+                  source_file, record, created_at, tags, lint_codes, is_current, revision, revises, version
            FROM UNNEST($1::uuid[]) WITH ORDINALITY AS t (id, ordinality) JOIN graph g ON g.id = t.id
            ORDER BY t.ordinality"#,
         ids,
@@ -260,6 +278,12 @@ pub async fn load_many(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Grap
                 source_file: row.source_file,
                 record: row.record,
                 created_at: row.created_at,
+                tags: row.tags,
+                lint_codes: row.lint_codes,
+                is_current: row.is_current,
+                revision: row.revision,
+                revises: row.revises,
+                version: row.version,
             })
         })
         .collect()
@@ -268,6 +292,18 @@ pub async fn load_many(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Grap
 /// The LAION-SG record as it was ingested.
 pub async fn document(conn: &mut PgConnection, id: Uuid) -> Result<Option<Value>> {
     Ok(sqlx::query_scalar!("SELECT document FROM graph WHERE id = $1", id).fetch_optional(conn).await?)
+}
+
+/// The texts of these graphs' records, in the order of `ids`.
+pub async fn documents(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<String>> {
+    Ok(sqlx::query_scalar!(
+        r#"SELECT g.document::text AS "document!"
+           FROM UNNEST($1::uuid[]) WITH ORDINALITY AS t (id, ordinality) JOIN graph g ON g.id = t.id
+           ORDER BY t.ordinality"#,
+        ids,
+    )
+    .fetch_all(conn)
+    .await?)
 }
 
 /// The warnings of the lint, as it prints them.
@@ -308,7 +344,7 @@ pub async fn scene_graphs(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<L
 /// Id and content hash of every graph (of one side of the split), by id.
 pub async fn list_refs(conn: &mut PgConnection, split: Option<Split>) -> Result<Vec<(Uuid, String)>> {
     let rows = sqlx::query!(
-        "SELECT id, content_hash FROM graph WHERE $1::text IS NULL OR split = $1::split ORDER BY id",
+        "SELECT id, content_hash FROM graph WHERE is_current AND ($1::text IS NULL OR split = $1::split) ORDER BY id",
         split.map(Split::as_str),
     )
     .fetch_all(conn)
@@ -317,7 +353,7 @@ pub async fn list_refs(conn: &mut PgConnection, split: Option<Split>) -> Result<
 }
 
 pub async fn count(conn: &mut PgConnection) -> Result<i64> {
-    Ok(sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM graph"#).fetch_one(conn).await?)
+    Ok(sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM graph WHERE is_current"#).fetch_one(conn).await?)
 }
 
 /// An object's row.
@@ -361,199 +397,4 @@ pub async fn relations(conn: &mut PgConnection, graph_ids: &[Uuid]) -> Result<Ve
     )
     .fetch_all(conn)
     .await?)
-}
-
-/// Which graphs a list is of. Several labels, attributes or relations: all of them must be there.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    pub split: Option<Split>,
-    pub labels: Vec<String>,
-    pub attributes: Vec<String>,
-    /// Predicates.
-    pub relations: Vec<String>,
-    pub has_candidates: Option<bool>,
-    /// Part of the caption or of `img_id`, whatever the case.
-    pub text: Option<String>,
-    /// A candidate of the graph scores in this range by [`Filter::metric`].
-    pub min_score: Option<f64>,
-    pub max_score: Option<f64>,
-    /// Which metric scores and orders; `dpg` when it is `None`.
-    pub metric: Option<String>,
-}
-
-/// The order of a list. By a score: graphs that have none come last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Sort {
-    /// As ingested.
-    #[default]
-    Oldest,
-    Newest,
-    /// The best candidate's score, the best first.
-    BestScore,
-    /// The worst candidate's score, the worst first.
-    WorstScore,
-    /// Best less worst, the widest first: where a pair says most.
-    Spread,
-}
-
-impl Sort {
-    /// What is ordered by, descending: SQL over the `scored` table, which is there when this is `Some`.
-    fn key(self) -> Option<&'static str> {
-        match self {
-            Self::Oldest | Self::Newest => None,
-            Self::BestScore => Some("coalesce(scored.best, '-Infinity')"),
-            Self::WorstScore => Some("coalesce(-scored.worst, '-Infinity')"),
-            Self::Spread => Some("coalesce(scored.best - scored.worst, '-Infinity')"),
-        }
-    }
-}
-
-/// A page of graphs.
-pub async fn list(
-    conn: &mut PgConnection,
-    filter: &Filter,
-    sort: Sort,
-    limit: i64,
-    cursor: Option<&str>,
-) -> Result<Page<Graph>> {
-    let limit = page::clamp(limit);
-    // The key as text: JSON has no infinity.
-    let after: Option<(Sort, Option<String>, Uuid)> = page::decode(cursor)?;
-    if after.as_ref().is_some_and(|(its_sort, ..)| *its_sort != sort) {
-        return Err(Error::invalid("/cursor", "this cursor belongs to another order of the list"));
-    }
-    let key = sort.key();
-    let mut query = QueryBuilder::<Postgres>::new("SELECT g.id, ");
-    query.push(key.unwrap_or("NULL::double precision")).push(" AS key FROM graph g");
-    if key.is_some() {
-        query.push(
-            " LEFT JOIN (SELECT c.graph_id, max(s.score) AS best, min(s.score) AS worst
-                         FROM score_card s JOIN candidate c ON c.id = s.candidate_id WHERE s.metric = ",
-        );
-        query.push_bind(metric(filter)).push(" GROUP BY c.graph_id) scored ON scored.graph_id = g.id");
-    }
-    query.push(" WHERE true");
-    push_filter(&mut query, filter);
-    if let Some((_, its_key, id)) = &after {
-        match (key, its_key.as_deref().and_then(|text| text.parse::<f64>().ok())) {
-            (Some(key), Some(value)) => {
-                query.push(" AND (").push(key).push(", g.id) < (").push_bind(value).push(", ").push_bind(*id).push(")");
-            }
-            _ => {
-                query.push(if sort == Sort::Oldest { " AND g.id > " } else { " AND g.id < " }).push_bind(*id);
-            }
-        }
-    }
-    match key {
-        Some(_) => query.push(" ORDER BY key DESC, g.id DESC"),
-        None if sort == Sort::Oldest => query.push(" ORDER BY g.id"),
-        None => query.push(" ORDER BY g.id DESC"),
-    };
-    query.push(" LIMIT ").push_bind(limit + 1);
-    let found: Vec<(Uuid, Option<f64>)> = query
-        .build()
-        .fetch_all(&mut *conn)
-        .await?
-        .iter()
-        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
-        .collect::<Result<_, sqlx::Error>>()?;
-    let total = count_matching(&mut *conn, filter).await?;
-    let ids = Page::new(found, limit, total, |(id, key)| (sort, key.map(|key| key.to_string()), *id))?;
-    let graphs = load_many(conn, &ids.items.iter().map(|(id, _)| *id).collect::<Vec<_>>()).await?;
-    Ok(Page { items: graphs, next_cursor: ids.next_cursor, total: ids.total })
-}
-
-/// Ids of all graphs that match, as ingested.
-pub async fn list_ids(conn: &mut PgConnection, filter: &Filter) -> Result<Vec<Uuid>> {
-    let mut query = QueryBuilder::<Postgres>::new("SELECT g.id FROM graph g WHERE true");
-    push_filter(&mut query, filter);
-    query.push(" ORDER BY g.id");
-    Ok(query.build_query_scalar().fetch_all(conn).await?)
-}
-
-async fn count_matching(conn: &mut PgConnection, filter: &Filter) -> Result<i64> {
-    let mut query = QueryBuilder::<Postgres>::new("SELECT count(*) FROM graph g WHERE true");
-    push_filter(&mut query, filter);
-    Ok(query.build_query_scalar().fetch_one(conn).await?)
-}
-
-/// Facet → word → number of matching graphs; of labels, attributes and relations the 50 most frequent.
-pub type Facets = BTreeMap<String, Vec<(String, i64)>>;
-
-/// Counts over all pages of the list with this filter.
-pub async fn facets(conn: &mut PgConnection, filter: &Filter) -> Result<Facets> {
-    let mut query =
-        QueryBuilder::<Postgres>::new("WITH matched AS MATERIALIZED (SELECT g.id, g.split FROM graph g WHERE true");
-    push_filter(&mut query, filter);
-    query.push(
-        ")
-        (SELECT 'split' AS facet, split::text AS word, count(*) AS num FROM matched GROUP BY split ORDER BY split)
-        UNION ALL
-        (SELECT 'label', o.label, count(DISTINCT o.graph_id) FROM object o JOIN matched m ON m.id = o.graph_id
-         GROUP BY o.label ORDER BY 3 DESC, 2 LIMIT 50)
-        UNION ALL
-        (SELECT 'attribute', a.word, count(DISTINCT o.graph_id)
-         FROM object o JOIN matched m ON m.id = o.graph_id CROSS JOIN UNNEST(o.attributes) AS a (word)
-         GROUP BY a.word ORDER BY 3 DESC, 2 LIMIT 50)
-        UNION ALL
-        (SELECT 'relation', r.predicate, count(DISTINCT r.graph_id) FROM relation r JOIN matched m ON m.id = r.graph_id
-         GROUP BY r.predicate ORDER BY 3 DESC, 2 LIMIT 50)",
-    );
-    let mut facets: Facets =
-        ["split", "label", "attribute", "relation"].into_iter().map(|name| (name.to_owned(), Vec::new())).collect();
-    let rows: Vec<(String, String, i64)> = query.build_query_as().fetch_all(conn).await?;
-    for (facet, word, num) in rows {
-        facets.entry(facet).or_default().push((word, num));
-    }
-    Ok(facets)
-}
-
-fn metric(filter: &Filter) -> String {
-    filter.metric.clone().unwrap_or_else(|| "dpg".to_owned())
-}
-
-/// Conditions on `graph g`, each beginning with AND.
-fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
-    if let Some(split) = filter.split {
-        query.push(" AND g.split = ").push_bind(split.as_str()).push("::split");
-    }
-    for label in &filter.labels {
-        query.push(" AND g.id IN (SELECT graph_id FROM object WHERE label = ").push_bind(label.clone()).push(")");
-    }
-    for attribute in &filter.attributes {
-        query
-            .push(" AND g.id IN (SELECT graph_id FROM object WHERE attributes @> ARRAY[")
-            .push_bind(attribute.clone())
-            .push("]::text[])");
-    }
-    for predicate in &filter.relations {
-        query
-            .push(" AND g.id IN (SELECT graph_id FROM relation WHERE predicate = ")
-            .push_bind(predicate.clone())
-            .push(")");
-    }
-    if let Some(has) = filter.has_candidates {
-        query
-            .push(if has { " AND" } else { " AND NOT" })
-            .push(" EXISTS (SELECT FROM candidate c WHERE c.graph_id = g.id)");
-    }
-    if let Some(text) = filter.text.as_deref().filter(|text| !text.is_empty()) {
-        let pattern = format!("%{}%", text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
-        query.push(" AND (g.caption ILIKE ").push_bind(pattern.clone());
-        query.push(" OR g.img_id ILIKE ").push_bind(pattern).push(")");
-    }
-    if filter.min_score.is_some() || filter.max_score.is_some() {
-        query.push(
-            " AND g.id IN (SELECT c.graph_id FROM score_card s JOIN candidate c ON c.id = s.candidate_id WHERE s.metric = ",
-        );
-        query.push_bind(metric(filter));
-        if let Some(min) = filter.min_score {
-            query.push(" AND s.score >= ").push_bind(min);
-        }
-        if let Some(max) = filter.max_score {
-            query.push(" AND s.score <= ").push_bind(max);
-        }
-        query.push(")");
-    }
 }

@@ -23,6 +23,10 @@ pub struct Ingest {
     pub error: Option<Value>,
     pub created_at: DateTime<Utc>,
     pub finished_at: Option<DateTime<Utc>>,
+    /// What the file was read as.
+    pub format: String,
+    /// The pairing that its pairs became.
+    pub pairing_id: Option<Uuid>,
 }
 
 /// Counts of an ingest so far.
@@ -58,6 +62,13 @@ pub async fn set_counts(conn: &mut PgConnection, id: Uuid, counts: &Counts) -> R
     Ok(())
 }
 
+pub async fn set_format(conn: &mut PgConnection, id: Uuid, format: &str, pairing_id: Option<Uuid>) -> Result<()> {
+    sqlx::query!("UPDATE ingest SET format = $2, pairing_id = $3 WHERE id = $1", id, format, pairing_id)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 pub async fn finish(conn: &mut PgConnection, id: Uuid, state: TaskState, error: Option<&Value>) -> Result<()> {
     sqlx::query!(
         "UPDATE ingest SET state = $2, error = $3, finished_at = now() WHERE id = $1",
@@ -74,7 +85,7 @@ pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Option<Ingest>> {
     Ok(sqlx::query_as!(
         Ingest,
         r#"SELECT id, file, state AS "state: TaskState", read, accepted, unchanged, rejected, warnings, seconds, error,
-                  created_at, finished_at
+                  created_at, finished_at, format, pairing_id
            FROM ingest WHERE id = $1"#,
         id,
     )
@@ -89,7 +100,7 @@ pub async fn list(conn: &mut PgConnection, limit: i64, cursor: Option<&str>) -> 
     let rows = sqlx::query_as!(
         Ingest,
         r#"SELECT id, file, state AS "state: TaskState", read, accepted, unchanged, rejected, warnings, seconds, error,
-                  created_at, finished_at
+                  created_at, finished_at, format, pairing_id
            FROM ingest WHERE $1::uuid IS NULL OR id < $1 ORDER BY id DESC LIMIT $2"#,
         before,
         limit + 1,

@@ -37,20 +37,23 @@ pub async fn find(conn: &mut PgConnection, hash: &str) -> Result<Option<Model>> 
         .await?)
 }
 
-/// The newest model with this name.
+/// The newest model with this name; not one that is known from imported pictures alone.
 pub async fn find_by_name(conn: &mut PgConnection, name: &str) -> Result<Option<Model>> {
     Ok(sqlx::query_as!(
         Model,
-        "SELECT hash, name, path, config, created_at FROM model WHERE name = $1 ORDER BY created_at DESC LIMIT 1",
+        "SELECT hash, name, path, config, created_at FROM model WHERE name = $1 AND path <> '' ORDER BY created_at DESC LIMIT 1",
         name,
     )
     .fetch_optional(conn)
     .await?)
 }
 
-/// Newest first.
+/// Those with a folder, newest first.
 pub async fn list(conn: &mut PgConnection) -> Result<Vec<Model>> {
-    Ok(sqlx::query_as!(Model, "SELECT hash, name, path, config, created_at FROM model ORDER BY created_at DESC, hash")
-        .fetch_all(conn)
-        .await?)
+    Ok(sqlx::query_as!(
+        Model,
+        "SELECT hash, name, path, config, created_at FROM model WHERE path <> '' ORDER BY created_at DESC, hash"
+    )
+    .fetch_all(conn)
+    .await?)
 }

@@ -213,11 +213,19 @@ fn new_graph<'a>(record: &'a Record, file: &'a str) -> Option<NewGraph<'a>> {
             graph,
             document: raw,
             lint: serde_json::to_string(findings).unwrap_or_else(|_| "[]".to_owned()),
+            lint_codes: lint_codes(findings),
             source_file: file,
             record: *record as i64,
         }),
         _ => None,
     }
+}
+
+/// The codes among `findings`, each once.
+pub(crate) fn lint_codes(findings: &[Finding]) -> Vec<&'static str> {
+    let codes: std::collections::BTreeSet<&'static str> =
+        findings.iter().map(|finding| finding.code.as_str()).collect();
+    codes.into_iter().collect()
 }
 
 /// Postgres's text holds every character but U+0000. In a caption it is replaced (the document keeps it); an `img_id` is a

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::{TaskContext, error_text, evaluate, generate, score, train};
+use super::{TaskContext, error_text, evaluate, export, generate, score, train};
 use crate::store::queue;
 use crate::{Error, Result};
 
@@ -50,6 +50,8 @@ pub enum Task {
     Train(Uuid),
     /// An evaluation without a job.
     Evaluate(Uuid),
+    /// An export.
+    Export(Uuid),
 }
 
 impl Task {
@@ -59,6 +61,7 @@ impl Task {
             Self::Score(id) => (ScoreTask::IDENTIFIER, id),
             Self::Train(id) => (TrainTask::IDENTIFIER, id),
             Self::Evaluate(id) => (EvaluateTask::IDENTIFIER, id),
+            Self::Export(id) => (ExportTask::IDENTIFIER, id),
         }
     }
 
@@ -68,6 +71,7 @@ impl Task {
             ScoreTask::IDENTIFIER => Some(Self::Score(id)),
             TrainTask::IDENTIFIER => Some(Self::Train(id)),
             EvaluateTask::IDENTIFIER => Some(Self::Evaluate(id)),
+            ExportTask::IDENTIFIER => Some(Self::Export(id)),
             _ => None,
         }
     }
@@ -78,6 +82,7 @@ impl Task {
             Self::Score(id) => score::run(context, id).await,
             Self::Train(id) => train::run(context, id).await,
             Self::Evaluate(id) => evaluate::run(context, id).await,
+            Self::Export(id) => export::run(context, id).await,
         }
     }
 
@@ -87,6 +92,7 @@ impl Task {
             Self::Score(id) => score::fail(context, id, error).await,
             Self::Train(id) => train::fail(context, id, error).await,
             Self::Evaluate(id) => evaluate::fail(context, id, error).await,
+            Self::Export(id) => export::fail(context, id, error).await,
         }
     }
 
@@ -165,6 +171,7 @@ async fn run_worker(context: &TaskContext, concurrency: usize) -> Result<()> {
         .define_job::<ScoreTask>()
         .define_job::<TrainTask>()
         .define_job::<EvaluateTask>()
+        .define_job::<ExportTask>()
         .init()
         .await
         .map_err(|error| Error::Queue(error.to_string()))?;
@@ -244,3 +251,4 @@ handler!(GenerateTask, "generate", Generate);
 handler!(ScoreTask, "score", Score);
 handler!(TrainTask, "train", Train);
 handler!(EvaluateTask, "evaluate", Evaluate);
+handler!(ExportTask, "export", Export);

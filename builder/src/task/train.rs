@@ -5,6 +5,7 @@
 //! or as an event, and seen within one step. A killed worker leaves the state `preparing` or `running`; the queue gives the
 //! job to the next one.
 
+use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -13,13 +14,15 @@ use super::{TaskContext, error_json};
 use crate::error::Fault;
 use crate::job::{JobChange, JobSpec, JobState};
 use crate::store::job::{Job, NewJob};
-use crate::store::{job, pairing};
+use crate::store::{job, pairing, rate};
+use crate::task::import::IMPORTED;
 use crate::{Error, Result};
 
 mod artifacts;
 mod card;
 mod checkpoint;
 mod control;
+mod estimate;
 mod inputs;
 mod label_noise;
 mod report;
@@ -27,6 +30,7 @@ mod runner;
 mod settings;
 
 use control::Control;
+pub use estimate::{Estimate, estimate};
 use runner::Runner;
 pub use runner::{REPORT, WEIGHTS};
 
@@ -46,6 +50,62 @@ pub enum JobAction {
     Sample,
 }
 
+/// Reads a request and checks it against the store.
+///
+/// # Errors
+/// `Invalid` with every fault at once: those of the text, and those that the store knows of what can be read.
+pub async fn validate(context: &TaskContext, request: &Value) -> Result<JobSpec> {
+    let mut connection = context.pool.acquire().await?;
+    match JobSpec::parse(request) {
+        Ok(spec) => {
+            let mut faults = store_faults(&mut connection, &spec).await?;
+            faults.extend(model_faults(context, &mut connection, spec.pairing_id, spec.model.as_deref()).await?);
+            if faults.is_empty() { Ok(spec) } else { Err(Error::Invalid(faults)) }
+        }
+        Err(mut faults) => {
+            let pairing_id = request["pairing_id"].as_str().and_then(|text| Uuid::parse_str(text).ok());
+            if let Some(id) = pairing_id {
+                faults.extend(pairing_faults(&mut connection, id).await?);
+            }
+            let model = request["model"].as_str();
+            faults.extend(model_faults(context, &mut connection, pairing_id.unwrap_or_default(), model).await?);
+            Err(Error::Invalid(faults))
+        }
+    }
+}
+
+/// Whether there is a reference: the one that is named, or the one that made every candidate of the pairing.
+async fn model_faults(
+    context: &TaskContext,
+    connection: &mut PgConnection,
+    pairing_id: Uuid,
+    model: Option<&str>,
+) -> Result<Vec<Fault>> {
+    if let Some(name) = model {
+        return match context.models.by_name(connection, Some(name)).await {
+            Err(error @ Error::NotFound { .. }) => Ok(vec![Fault::new("/model", error.to_string())]),
+            found => found.map(|_| Vec::new()),
+        };
+    }
+    let mut hashes: Vec<String> =
+        rate::origins(connection, pairing_id).await?.into_iter().map(|one| one.model_hash).collect();
+    hashes.sort_unstable();
+    hashes.dedup();
+    match hashes.as_slice() {
+        [] => Ok(Vec::new()),
+        [hash] if !hash.starts_with(IMPORTED) => match context.models.by_hash(connection, hash).await {
+            Err(error @ (Error::NotFound { .. } | Error::Conflict { .. })) => {
+                Ok(vec![Fault::new("/model", format!("the candidates' own model cannot be had: {error}"))])
+            }
+            found => found.map(|_| Vec::new()),
+        },
+        _ => Ok(vec![Fault::new(
+            "/model",
+            "the pairing's candidates were imported or come from several models: say which is the reference",
+        )]),
+    }
+}
+
 /// Checks a spec against the store, writes the job down and puts it into the queue.
 ///
 /// # Errors
@@ -53,12 +113,7 @@ pub enum JobAction {
 pub async fn create(context: &TaskContext, spec: &JobSpec, request: &JobRequest) -> Result<Job> {
     let mut transaction = context.pool.begin().await?;
     let mut faults = store_faults(&mut transaction, spec).await?;
-    if let Some(name) = &spec.model {
-        match context.models.by_name(&mut transaction, Some(name)).await {
-            Err(error @ Error::NotFound { .. }) => faults.push(Fault::new("/model", error.to_string())),
-            found => drop(found?),
-        }
-    }
+    faults.extend(model_faults(context, &mut transaction, spec.pairing_id, spec.model.as_deref()).await?);
     if !faults.is_empty() {
         return Err(Error::Invalid(faults));
     }
@@ -94,18 +149,19 @@ pub async fn create_in(connection: &mut PgConnection, spec: &JobSpec, request: &
 
 /// What is wrong with a spec in the light of the store.
 async fn store_faults(connection: &mut PgConnection, spec: &JobSpec) -> Result<Vec<Fault>> {
-    let mut faults = Vec::new();
-    match pairing::find(connection, spec.pairing_id).await? {
-        None => faults.push(Fault::new("/pairing_id", format!("there is no pairing {}", spec.pairing_id))),
-        Some(pairing) if pairing.num_pairs == 0 => {
-            faults.push(Fault::new("/pairing_id", "this pairing holds no pairs"));
-        }
-        Some(_) => {}
-    }
+    let mut faults = pairing_faults(connection, spec.pairing_id).await?;
     if spec.warmup_steps > spec.max_steps {
         faults.push(Fault::new("/warmup_steps", "is not more than max_steps"));
     }
     Ok(faults)
+}
+
+async fn pairing_faults(connection: &mut PgConnection, id: Uuid) -> Result<Vec<Fault>> {
+    Ok(match pairing::find(connection, id).await? {
+        None => vec![Fault::new("/pairing_id", format!("there is no pairing {id}"))],
+        Some(pairing) if pairing.num_pairs == 0 => vec![Fault::new("/pairing_id", "this pairing holds no pairs")],
+        Some(_) => Vec::new(),
+    })
 }
 
 /// Stops the job at its next step and keeps everything; [`resume`] goes on.

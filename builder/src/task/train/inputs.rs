@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::conditioning::graph_text;
 use crate::job::{JobSpec, PathChoice};
 use crate::store::candidate::Candidate;
+use crate::store::rate::Origin;
 use crate::store::{candidate, graph, pairing};
 use crate::task::sampling::{self, SAMPLER};
 use crate::task::{TaskContext, get_blobs, on_thread};
@@ -93,6 +94,14 @@ pub(super) async fn load(context: &TaskContext, spec: &JobSpec) -> Result<Inputs
     })
 }
 
+/// Whether the reference made images of this origin with these very settings, so that their paths follow from their seeds.
+pub(super) fn is_replayable(reference: &str, num_inference_steps: usize, guidance_scale: f64, origin: &Origin) -> bool {
+    origin.model_hash == reference
+        && origin.num_inference_steps as usize == num_inference_steps
+        && origin.guidance_scale == guidance_scale
+        && origin.sampler == SAMPLER
+}
+
 /// The seed, where the reference made the image with these very settings and the objective wants to replay.
 fn path_seed(
     spec: &JobSpec,
@@ -102,10 +111,14 @@ fn path_seed(
 ) -> Result<Option<u64>> {
     // Published objectives invert; fresh noise needs no path.
     let path = spec.objective.path().unwrap_or(PathChoice::Inverted);
-    let same = origin.model_hash == reference.hash()
-        && origin.num_inference_steps as usize == settings.num_inference_steps
-        && origin.guidance_scale == settings.guidance_scale
-        && origin.sampler == SAMPLER;
+    let made = Origin {
+        model_hash: origin.model_hash.clone(),
+        num_inference_steps: origin.num_inference_steps,
+        guidance_scale: origin.guidance_scale,
+        sampler: origin.sampler.clone(),
+        num_images: 1,
+    };
+    let same = is_replayable(reference.hash(), settings.num_inference_steps, settings.guidance_scale, &made);
     match path {
         PathChoice::Inverted => Ok(None),
         PathChoice::Auto => Ok(same.then_some(origin.seed as u64)),
@@ -133,8 +146,10 @@ async fn latents(context: &TaskContext, reference: &Arc<Pipeline>, origins: &[Ca
         let files = get_blobs(&context.blobs, keys).await?;
         let reference = Arc::clone(reference);
         let encoded = on_thread(move || {
-            let pixels =
-                files.iter().map(|file| Ok(sampling::decode_image(file)?.into_raw())).collect::<Result<Vec<_>>>()?;
+            let pixels = files
+                .iter()
+                .map(|file| Ok(fitted(file, reference.image_size() as u32)?.into_raw()))
+                .collect::<Result<Vec<_>>>()?;
             let encoded = reference.encode_images(&pixels)?;
             Ok(encoded.flatten_from(1).and_then(|latents| latents.to_vec2::<f32>()).map_err(models::Error::from)?)
         })
@@ -142,4 +157,14 @@ async fn latents(context: &TaskContext, reference: &Arc<Pipeline>, origins: &[Ca
         latents.extend(places.iter().copied().zip(encoded));
     }
     Ok(latents.into_values().collect())
+}
+
+/// The picture at the model's size: an imported one may have any, and what stands out of a square in its middle is cut.
+fn fitted(file: &[u8], size: u32) -> Result<image::RgbImage> {
+    let image = sampling::decode_image(file)?;
+    if image.dimensions() == (size, size) {
+        return Ok(image);
+    }
+    let filter = image::imageops::FilterType::Lanczos3;
+    Ok(image::DynamicImage::from(image).resize_to_fill(size, size, filter).into_rgb8())
 }
