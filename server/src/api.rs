@@ -1,13 +1,17 @@
 //! The resources: one file a noun. A handler reads the request, calls one function of `builder` and writes the answer.
 
 pub mod candidates;
+pub mod collections;
 pub mod demo;
+pub mod edits;
 pub mod evaluations;
+pub mod exports;
 pub mod generations;
 pub mod graphs;
 pub mod health;
 pub mod image;
 pub mod imports;
+pub mod job_estimate;
 pub mod jobs;
 pub mod models;
 pub mod pairing_comparison;
@@ -17,3 +21,5 @@ pub mod questions;
 pub mod score_runs;
 pub mod scorers;
 pub mod votes;
+pub mod tokens;
+pub mod webhooks;

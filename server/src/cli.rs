@@ -24,6 +24,7 @@ mod pretrain;
 mod score;
 mod serve;
 mod session;
+mod token;
 mod train;
 mod wait;
 mod worker;
@@ -78,6 +79,7 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     Experiment(experiment::Experiment),
     Export(export::Export),
+    Token(token::Token),
     Pretrain(pretrain::Pretrain),
     Model(model::Model),
     #[command(name = "openapi")]
@@ -139,6 +141,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Evaluate(command) => command.run(&global),
         Command::Experiment(command) => command.run(&global),
         Command::Export(command) => command.run(&global),
+        Command::Token(command) => command.run(&global),
         Command::Pretrain(command) => command.run(&global),
         Command::Model(command) => command.run(&global),
         Command::OpenApi(command) => command.run(),

@@ -116,30 +116,49 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Query<T
         if !nul.is_empty() {
             return Err(Problem::query_faults(&nul));
         }
-        let mut faults = Vec::new();
-        let mut pairs: Vec<&str> =
-            parts.uri.query().unwrap_or_default().split('&').filter(|one| !one.is_empty()).collect();
-        loop {
-            match parse(&pairs) {
-                Ok(query) if faults.is_empty() => return Ok(Self(query)),
-                Ok(_) => return Err(Problem::query_faults(&faults)),
-                // Without the parameter at fault, the next one shows.
-                Err(fault) => {
-                    let name = fault.pointer.trim_start_matches('/').to_owned();
-                    let before = pairs.len();
-                    pairs.retain(|pair| pair.split('=').next() != Some(&name));
-                    // A parameter taken out for its fault is not missing.
-                    if faults.iter().any(|known: &Fault| known.pointer == fault.pointer) {
-                        return Err(Problem::query_faults(&faults));
-                    }
-                    faults.push(fault);
-                    if pairs.len() == before || faults.len() == MOST_FAULTS {
-                        return Err(Problem::query_faults(&faults));
-                    }
+        parse_query(parts.uri.query().unwrap_or_default()).map(Self).map_err(|faults| Problem::query_faults(&faults))
+    }
+}
+
+/// Reads a query string.
+///
+/// # Errors
+/// Every parameter at fault, or the first [`MOST_FAULTS`].
+pub fn parse_query<T: DeserializeOwned>(query: &str) -> std::result::Result<T, Vec<Fault>> {
+    let mut faults: Vec<Fault> = Vec::new();
+    let mut pairs: Vec<&str> = query.split('&').filter(|one| !one.is_empty()).collect();
+    loop {
+        match parse(&pairs) {
+            Ok(query) if faults.is_empty() => return Ok(query),
+            Ok(_) => return Err(faults),
+            // Without the parameter at fault, the next one shows.
+            Err(fault) => {
+                let name = fault.pointer.trim_start_matches('/').to_owned();
+                let before = pairs.len();
+                pairs.retain(|pair| pair.split('=').next() != Some(&name));
+                // A parameter taken out for its fault is not missing.
+                if faults.iter().any(|known| known.pointer == fault.pointer) {
+                    return Err(faults);
+                }
+                faults.push(fault);
+                if pairs.len() == before || faults.len() == MOST_FAULTS {
+                    return Err(faults);
                 }
             }
         }
     }
+}
+
+/// A word of a query string, with everything but letters and digits as `%XX`.
+pub fn encode(word: &str) -> String {
+    word.bytes().fold(String::new(), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+        text
+    })
 }
 
 /// Reads these `name=value` pairs, or gives the first fault.

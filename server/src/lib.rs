@@ -4,6 +4,7 @@
 //! status code in `problem` alone, and an exit code in `cli` alone.
 
 pub mod api;
+pub mod auth;
 pub mod cli;
 pub mod docs;
 pub mod embedded_model;
@@ -13,6 +14,7 @@ pub mod events;
 pub mod extract;
 pub mod openapi;
 pub mod page;
+pub mod precondition;
 pub mod problem;
 pub mod router;
 pub mod serve;

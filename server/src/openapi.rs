@@ -24,7 +24,9 @@ use crate::problem::{Document, Place};
         (name = "votes", description = "What people say of two pictures"),
         (name = "jobs", description = "Training"),
         (name = "evaluations", description = "The trained model against its reference"),
+        (name = "exchange", description = "Data out, as files"),
         (name = "models", description = "Model folders"),
+        (name = "access", description = "Tokens, the log of who did what, and who is told of events"),
         (name = "service", description = "The service itself"),
     )
 )]

@@ -18,9 +18,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{
-    candidates, demo, evaluations, generations, graphs, health, imports, jobs, models, pairing_comparison, pairings,
-    questions, score_runs, scorers, votes,
+    candidates, collections, demo, edits, evaluations, exports, generations, graphs, health, imports, jobs, models,
+    pairing_comparison, pairings, questions, score_runs, scorers, tokens, votes, webhooks,
 };
+use crate::auth;
 use crate::problem::Problem;
 use crate::state::AppState;
 use crate::{docs, embedded_web, extract, openapi};
@@ -33,6 +34,16 @@ fn quick() -> OpenApiRouter<AppState> {
         .routes(routes!(graphs::list_graphs))
         .routes(routes!(graphs::find_graph))
         .routes(routes!(graphs::list_graph_candidates))
+        .routes(routes!(edits::edit_graphs))
+        .routes(routes!(edits::set_graph_tags))
+        .routes(routes!(edits::revise_graph))
+        .routes(routes!(edits::list_graph_revisions))
+        .routes(routes!(edits::list_edits))
+        .routes(routes!(edits::undo_edit))
+        .routes(routes!(collections::list_collections, collections::create_collection))
+        .routes(routes!(collections::find_collection, collections::update_collection, collections::delete_collection))
+        .routes(routes!(exports::list_exports, exports::create_export))
+        .routes(routes!(exports::find_export))
         .routes(routes!(candidates::find_candidate))
         .routes(routes!(candidates::find_candidate_image))
         .routes(routes!(candidates::list_candidate_scores))
@@ -74,11 +85,21 @@ fn quick() -> OpenApiRouter<AppState> {
         .routes(routes!(evaluations::find_evaluation))
         .routes(routes!(evaluations::list_evaluation_images))
         .routes(routes!(evaluations::find_evaluation_image))
+        .routes(routes!(tokens::list_tokens, tokens::create_token))
+        .routes(routes!(tokens::find_token, tokens::revoke_token))
+        .routes(routes!(tokens::create_session, tokens::end_session))
+        .routes(routes!(tokens::list_audit))
+        .routes(routes!(webhooks::list_webhooks, webhooks::create_webhook))
+        .routes(routes!(webhooks::find_webhook, webhooks::delete_webhook))
+        .routes(routes!(webhooks::list_deliveries))
 }
 
 /// What may take as long as its upload.
 fn slow() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(imports::create_import)).layer(DefaultBodyLimit::disable())
+    OpenApiRouter::new()
+        .routes(routes!(imports::create_import))
+        .layer(DefaultBodyLimit::disable())
+        .routes(routes!(exports::find_export_file))
 }
 
 /// The API without its layers, and its document.
@@ -106,10 +127,16 @@ pub fn router(state: AppState) -> Router {
             HeaderValue::from_static("nosniff"),
         ))
         .layer(SetResponseHeaderLayer::if_not_present(header::REFERRER_POLICY, HeaderValue::from_static("same-origin")))
+        // What is not a page is nothing to show; pages and pictures say their own policy.
+        .layer(SetResponseHeaderLayer::if_not_present(
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+        ))
         .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(seconds, in_time))
         .layer(middleware::from_fn(same_origin))
+        .layer(middleware::from_fn_with_state(state.clone(), auth::guard))
         .layer(DefaultBodyLimit::max(state.limits.body_bytes));
     api.route("/api/v1/openapi.json", show_document)
         .route("/api/docs", routing::get(docs::page))

@@ -38,6 +38,8 @@ impl Server {
     pub async fn run(self) -> anyhow::Result<()> {
         let shutdown = self.state.context.shutdown.clone();
         let listening = tokio::spawn(events::listen(self.state.clone()));
+        let (context, private) = (self.state.context.clone(), self.state.limits.private_webhooks);
+        let telling = tokio::spawn(async move { builder::webhook::run(&context, private).await });
         let stopping = shutdown.clone();
         let router = router::router(self.state);
         let serving = axum::serve(self.listener, router)
@@ -50,7 +52,7 @@ impl Server {
             }
         }
         shutdown.cancel();
-        let _ = listening.await;
+        let _ = tokio::join!(listening, telling);
         Ok(())
     }
 }

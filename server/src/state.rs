@@ -7,6 +7,7 @@ use builder::task::TaskContext;
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, Postgres};
 
+use crate::auth::RateLimiter;
 use crate::events::EventHub;
 use crate::problem::Result;
 
@@ -19,6 +20,8 @@ pub struct AppState {
     pub events: EventHub,
     /// What is allowed.
     pub limits: Arc<Limits>,
+    /// Requests that each token may still make.
+    pub rates: RateLimiter,
 }
 
 /// How much a caller may ask for at once.
@@ -30,18 +33,31 @@ pub struct Limits {
     pub import_bytes: u64,
     /// Seconds that a request other than an upload may take.
     pub seconds: u64,
+    /// Whether requests need a token.
+    pub auth: bool,
+    /// Requests a second of one token, on the average of a few seconds.
+    pub requests_per_second: f64,
+    /// Whether webhooks may call addresses of this machine and of private networks.
+    pub private_webhooks: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { body_bytes: 4 << 20, import_bytes: 1 << 30, seconds: 60 }
+        Self {
+            body_bytes: 4 << 20,
+            import_bytes: 1 << 30,
+            seconds: 60,
+            auth: false,
+            requests_per_second: 50.0,
+            private_webhooks: false,
+        }
     }
 }
 
 impl AppState {
     /// `events` is told of new events by [`crate::events::listen`].
     pub fn new(context: TaskContext, limits: Limits) -> Self {
-        Self { context, events: EventHub::default(), limits: Arc::new(limits) }
+        Self { context, events: EventHub::default(), limits: Arc::new(limits), rates: RateLimiter::default() }
     }
 
     /// A connection to the store.

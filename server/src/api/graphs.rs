@@ -4,7 +4,11 @@ use std::collections::HashMap;
 
 use axum::Json;
 use axum::extract::State;
-use builder::store::graph::{Facets, Filter, Graph, Sort};
+use axum::http::HeaderName;
+use builder::error::Fault;
+use builder::pattern::Pattern;
+use builder::question::QuestionKind;
+use builder::store::graph::{Facets, Filter, Graph, Histogram, Sort};
 use builder::store::{self, state::Split};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -16,11 +20,14 @@ use crate::api::candidates::{self, CandidateResponse, CandidateSummary, image_ur
 use crate::api::questions::QuestionResponse;
 use crate::extract::{Id, Query, finite};
 use crate::page::{Limit, List};
+use crate::precondition::etag;
 use crate::problem::{Problem, Problems, Result};
 use crate::state::AppState;
 
 /// The metric that says which candidate is best and which worst.
 const RANKING_METRIC: &str = "dpg";
+/// Bars of the histogram of scores.
+const BINS: usize = 20;
 
 /// Which graphs, in which order. Several conditions hold together.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
@@ -55,6 +62,28 @@ pub struct GraphQuery {
     /// A candidate scores at most this.
     #[serde(default, deserialize_with = "finite")]
     pub max_score: Option<f64>,
+    /// The score counts the questions of this kind alone: `entity`, `attribute` or `relation`.
+    #[param(value_type = Option<String>)]
+    pub kind: Option<QuestionKind>,
+    /// Two answerers differ by at least this about one candidate.
+    #[serde(default, deserialize_with = "finite")]
+    pub min_disagreement: Option<f64>,
+    /// It has this tag.
+    pub tag: Option<String>,
+    /// It is in this collection.
+    pub collection_id: Option<Uuid>,
+    /// It has a warning with this code.
+    #[param(example = "W_NO_RELATIONS")]
+    pub lint: Option<String>,
+    /// With, or without, any warning.
+    pub has_lint: Option<bool>,
+    /// These things are in it together: `(circle{red})-[left of]->(*{blue})`; parts are joined by `;`, `*` is anything, and
+    /// `(a:dog)` is the same thing as a later `(a)`.
+    #[param(example = "(*{red})-[left of]->(*{blue})")]
+    pub pattern: Option<String>,
+    /// As `pattern`, in words; "thing" and "object" are anything.
+    #[param(example = "a red thing left of a blue thing")]
+    pub phrase: Option<String>,
     /// `oldest` (default), `newest`, `best_score`, `worst_score` or `spread`.
     #[param(value_type = Option<String>)]
     pub sort: Option<Sort>,
@@ -64,8 +93,16 @@ pub struct GraphQuery {
 }
 
 impl GraphQuery {
-    fn filter(&self) -> Filter {
-        Filter {
+    /// The conditions.
+    pub fn filter(&self) -> Result<Filter> {
+        let fault = |name: &str, message| Problem::query_faults(&[Fault::new(format!("/{name}"), message)]);
+        let pattern = match (&self.pattern, &self.phrase) {
+            (Some(_), Some(_)) => return Err(fault("phrase", "goes without pattern".to_owned())),
+            (Some(text), None) => Some(Pattern::parse(text).map_err(|message| fault("pattern", message))?),
+            (None, Some(text)) => Some(Pattern::of_phrase(text).map_err(|message| fault("phrase", message))?),
+            (None, None) => None,
+        };
+        Ok(Filter {
             split: self.split,
             labels: self.label.clone().into_iter().collect(),
             attributes: self.attribute.clone().into_iter().collect(),
@@ -75,7 +112,14 @@ impl GraphQuery {
             min_score: self.min_score,
             max_score: self.max_score,
             metric: self.metric.clone(),
-        }
+            kind: self.kind,
+            min_disagreement: self.min_disagreement,
+            tags: self.tag.clone().into_iter().collect(),
+            collection: self.collection_id,
+            lint: self.lint.clone(),
+            has_lint: self.has_lint,
+            pattern,
+        })
     }
 }
 
@@ -129,6 +173,16 @@ pub struct GraphSummary {
     pub best: Option<Uuid>,
     /// The worst of the scored candidates; null where all are equal.
     pub worst: Option<Uuid>,
+    /// What curators call it.
+    pub tags: Vec<String>,
+    /// Codes of the warnings about its record.
+    pub lint_codes: Vec<String>,
+    /// 1, 2, 3 … each time it was edited.
+    pub revision: i32,
+    /// The graph that it is an edited copy of.
+    pub revises: Option<Uuid>,
+    /// Whether no later revision has taken its place.
+    pub is_current: bool,
 }
 
 /// A scene graph with everything about it.
@@ -159,26 +213,51 @@ pub struct GraphList {
     pub next_cursor: Option<String>,
     /// Rows on all pages.
     pub total: i64,
-    /// `split`, `label`, `attribute`, `relation` → word → graphs on all pages, the most frequent words first.
+    /// `split`, `label`, `attribute`, `relation`, `tag`, `lint`, `collection` → word → graphs on all pages, the most frequent
+    /// words first.
     #[schema(value_type = HashMap<String, HashMap<String, i64>>)]
     pub facets: Map<String, Value>,
+    /// Candidates on all pages by their score; none without facets.
+    pub score_histogram: Vec<ScoreBin>,
+}
+
+/// One bar: scores in `from..to` (the last includes its end).
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ScoreBin {
+    /// Lower border.
+    pub from: f64,
+    /// Upper border.
+    pub to: f64,
+    /// Candidates in between.
+    pub count: i64,
 }
 
 /// Graphs, with their candidates.
 #[utoipa::path(get, path = "/graphs", tag = "graphs", params(GraphQuery),
     responses((status = 200, description = "A page", body = GraphList), Problems))]
 pub async fn list_graphs(State(state): State<AppState>, Query(query): Query<GraphQuery>) -> Result<Json<GraphList>> {
-    let filter = query.filter();
+    let filter = query.filter()?;
     let limit = query.limit.rows();
     let mut connection = state.connection().await?;
     let sort = query.sort.unwrap_or_default();
     let found = store::graph::list(&mut connection, &filter, sort, limit, query.cursor.as_deref()).await?;
-    let facets = match query.facets {
-        Some(false) => Facets::new(),
-        _ => store::graph::facets(&mut connection, &filter).await?,
+    let (facets, histogram) = match query.facets {
+        Some(false) => (Facets::new(), Vec::new()),
+        _ => (
+            store::graph::facets(&mut connection, &filter).await?,
+            store::graph::score_histogram(&mut connection, &filter, BINS).await?.map(bins).unwrap_or_default(),
+        ),
     };
     let items = summarize(&mut connection, found.items).await?;
-    Ok(Json(GraphList { items, next_cursor: found.next_cursor, total: found.total, facets: in_order(facets) }))
+    let (next_cursor, total) = (found.next_cursor, found.total);
+    Ok(Json(GraphList { items, next_cursor, total, facets: in_order(facets), score_histogram: histogram }))
+}
+
+fn bins(histogram: Histogram) -> Vec<ScoreBin> {
+    let width = (histogram.to - histogram.from) / histogram.counts.len() as f64;
+    let border = |place: usize| histogram.from + width * place as f64;
+    let counts = histogram.counts.iter().enumerate();
+    counts.map(|(place, &count)| ScoreBin { from: border(place), to: border(place + 1), count }).collect()
 }
 
 /// JSON objects keep their order here, and so the most frequent word stays first.
@@ -187,20 +266,26 @@ fn in_order(facets: Facets) -> Map<String, Value> {
     facets.into_iter().map(|(facet, counts)| (facet, Value::Object(words(counts).collect()))).collect()
 }
 
-/// One graph with its record, questions and candidates.
+/// One graph with its record, questions and candidates; its `ETag` is what `If-Match` of a change must say.
 #[utoipa::path(get, path = "/graphs/{id}", tag = "graphs", params(("id" = Uuid, Path)),
-    responses((status = 200, description = "The graph", body = GraphDetail), Problems))]
-pub async fn find_graph(State(state): State<AppState>, Id(id): Id) -> Result<Json<GraphDetail>> {
+    responses((status = 200, description = "The graph", body = GraphDetail,
+        headers(("ETag" = String, description = "Its version"))), Problems))]
+pub async fn find_graph(
+    State(state): State<AppState>,
+    Id(id): Id,
+) -> Result<([(HeaderName, String); 1], Json<GraphDetail>)> {
     let mut connection = state.connection().await?;
     let graph = load(&mut connection, id).await?;
     let document = store::graph::document(&mut connection, id).await?.unwrap_or_default();
     let lint = store::graph::lint(&mut connection, id).await?.unwrap_or_default();
     let questions = store::question::of_graphs(&mut connection, &[id]).await?;
+    let version = graph.version;
     let (source_file, record, content_hash) = (graph.source_file.clone(), graph.record, graph.content_hash.clone());
     let summary = summarize(&mut connection, vec![graph]).await?.pop();
     let summary = summary.ok_or_else(|| Problem::not_found("graph", id))?;
     let questions = questions.into_iter().map(QuestionResponse::from).collect();
-    Ok(Json(GraphDetail { summary, document, questions, lint, source_file, record, content_hash }))
+    let detail = GraphDetail { summary, document, questions, lint, source_file, record, content_hash };
+    Ok((etag(version), Json(detail)))
 }
 
 /// The candidates of a graph with their scores and answers, by generation and index.
@@ -213,7 +298,7 @@ pub async fn list_graph_candidates(State(state): State<AppState>, Id(id): Id) ->
     Ok(Json(List::whole(candidates::describe(&mut connection, found).await?)))
 }
 
-async fn load(connection: &mut PgConnection, id: Uuid) -> Result<Graph> {
+pub(super) async fn load(connection: &mut PgConnection, id: Uuid) -> Result<Graph> {
     store::graph::find(connection, id).await?.ok_or_else(|| Problem::not_found("graph", id))
 }
 
@@ -224,7 +309,7 @@ pub async fn captions(connection: &mut PgConnection, ids: &[Uuid]) -> builder::R
 }
 
 /// What a list shows of these graphs: five queries, however many graphs.
-async fn summarize(connection: &mut PgConnection, graphs: Vec<Graph>) -> Result<Vec<GraphSummary>> {
+pub(super) async fn summarize(connection: &mut PgConnection, graphs: Vec<Graph>) -> Result<Vec<GraphSummary>> {
     let ids: Vec<Uuid> = graphs.iter().map(|graph| graph.id).collect();
     let mut objects: HashMap<Uuid, Vec<SceneObject>> = HashMap::new();
     for store::graph::ObjectRow { graph_id, position, label, attributes } in
@@ -261,6 +346,11 @@ async fn summarize(connection: &mut PgConnection, graphs: Vec<Graph>) -> Result<
             candidates,
             best,
             worst,
+            tags: graph.tags,
+            lint_codes: graph.lint_codes,
+            revision: graph.revision,
+            revises: graph.revises,
+            is_current: graph.is_current,
         }
     });
     Ok(summaries.collect())

@@ -1,6 +1,5 @@
 //! Files of scene graphs, taken in; and what was wrong with the records that were not.
 
-use std::io::BufReader;
 use std::path::PathBuf;
 
 use axum::Json;
@@ -9,7 +8,7 @@ use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::http::{HeaderName, StatusCode, header};
 use builder::store::ingest::{Ingest, Reject};
 use builder::store::{self, state::TaskState};
-use builder::task::ingest;
+use builder::task::import::{self, ImportFormat};
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
@@ -54,6 +53,11 @@ pub struct ImportResponse {
     pub created_at: DateTime<Utc>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
+    /// What the file was read as.
+    #[schema(example = "laion-sg")]
+    pub format: String,
+    /// Of imported pairs: the frozen pairing that they are now.
+    pub pairing_id: Option<Uuid>,
 }
 
 impl From<Ingest> for ImportResponse {
@@ -71,6 +75,8 @@ impl From<Ingest> for ImportResponse {
             error: ingest.error,
             created_at: ingest.created_at,
             finished_at: ingest.finished_at,
+            format: ingest.format,
+            pairing_id: ingest.pairing_id,
         }
     }
 }
@@ -116,16 +122,22 @@ pub struct ImportQuery {
     /// upload brings its own name.
     #[param(example = "graphs.jsonl.gz")]
     pub name: Option<String>,
+    /// What is in it. `laion-sg` (default): scene graphs. `visual-genome`: its original `scene_graphs.json`. `prompts`: a
+    /// caption a line. `images`: a tar of pictures, each beside a `.txt` with its caption. `pick-a-pic`: parquet of pairs,
+    /// which become a frozen pairing. `scores`, `answers`: JSON lines as exports have them.
+    #[param(value_type = Option<String>)]
+    pub format: Option<ImportFormat>,
 }
 
 /// A 201 for the resource at its location.
 type Created<T> = (StatusCode, [(HeaderName, String); 1], Json<T>);
 
-/// Takes in a file of LAION-SG records: the body itself, or the first file of a multipart form. A record with errors is
-/// rejected alone; a graph that is here already is unchanged.
+/// Takes in a file: the body itself, or the first file of a multipart form. A record with errors is rejected alone; what is
+/// here already is unchanged.
 #[utoipa::path(post, path = "/imports", tag = "graphs", params(ImportQuery),
     request_body(description = "The file", content((Value = "application/json"), (String = "application/x-ndjson"),
-        (Vec<u8> = "application/gzip"), (Vec<u8> = "application/octet-stream"), (Vec<u8> = "multipart/form-data"))),
+        (Vec<u8> = "application/gzip"), (String = "text/plain"), (Vec<u8> = "application/x-tar"),
+        (Vec<u8> = "application/vnd.apache.parquet"), (Vec<u8> = "application/octet-stream"), (Vec<u8> = "multipart/form-data"))),
     responses((status = 201, description = "Taken in", body = ImportResponse,
         headers(("Location" = String, description = "The import"))), Problems))]
 pub async fn create_import(
@@ -134,9 +146,9 @@ pub async fn create_import(
     request: Request,
 ) -> Result<Created<ImportResponse>> {
     let upload = receive(&state, query.name.as_deref(), request).await?;
-    let reader = BufReader::with_capacity(1 << 17, fs_err::File::open(&upload.path).map_err(builder::Error::from)?);
-    let summary = ingest::run_reader(&state.context.pool, reader, &upload.name, &mut |_| {}).await?;
-    let import = load(&mut *state.connection().await?, summary.id).await?;
+    let format = query.format.unwrap_or_default();
+    let id = import::run(&state.context, &upload.path, &upload.name, format).await?;
+    let import = load(&mut *state.connection().await?, id).await?;
     let location = format!("/api/v1/imports/{}", import.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(import.into())))
 }
@@ -161,11 +173,17 @@ async fn receive(state: &AppState, name: Option<&str>, request: Request) -> Resu
     let default_name = match media_type.as_str() {
         "multipart/form-data" => return receive_form(state, name, request).await,
         "" | "application/octet-stream" => "upload",
+        "text/plain" => "upload.txt",
+        "application/x-tar" => "upload.tar",
+        "application/vnd.apache.parquet" => "upload.parquet",
         "application/json" => "upload.json",
         "application/x-ndjson" | "application/jsonl" | "application/jsonlines" => "upload.jsonl",
         "application/gzip" | "application/x-gzip" => "upload.gz",
         _ => {
-            let detail = format!("{media_type} is none of application/json, application/x-ndjson, application/gzip");
+            let detail = format!(
+                "{media_type} is none of application/json, application/x-ndjson, application/gzip, text/plain, \
+                 application/x-tar, application/vnd.apache.parquet, application/octet-stream"
+            );
             return Err(Problem::new("unsupported_media_type", detail));
         }
     };

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use builder::error::Fault;
-use builder::job::{JobSpec, JobState};
+use builder::job::JobState;
 use builder::store;
 use builder::store::job::Job;
 use builder::store::job_event::JobEvent;
@@ -22,9 +22,10 @@ use uuid::Uuid;
 use crate::api::generations::{Accepted, accepted};
 use crate::api::graphs::captions;
 use crate::api::image;
+use crate::api::job_estimate::JobEstimate;
 use crate::api::progress::Progress;
 use crate::events;
-use crate::extract::{self, Body, Id, Query};
+use crate::extract::{self, Id, Query};
 use crate::page::{Limit, List, PageQuery};
 use crate::problem::{Problem, Problems, Result};
 use crate::state::AppState;
@@ -117,10 +118,14 @@ pub struct CreateJobRequest {
     evaluation: Value,
 }
 
-impl Body for JobSpec {
-    fn read(value: &Value, faults: &mut Vec<Fault>) -> Option<Self> {
-        Self::parse(value).map_err(|found| faults.extend(found)).ok()
-    }
+/// Whether to start it.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct CreateJobQuery {
+    /// Only check the request and say what the job would cost.
+    #[param(default = false)]
+    pub dry_run: Option<bool>,
 }
 
 /// A training job.
@@ -257,20 +262,29 @@ async fn load(connection: &mut PgConnection, id: Uuid) -> Result<Job> {
     store::job::find(connection, id).await?.ok_or_else(|| Problem::not_found("job", id))
 }
 
-/// Starts a training job. With an `Idempotency-Key`, a repeated request is the same job.
+/// Starts a training job. With an `Idempotency-Key`, a repeated request is the same job; with `dry_run=true` nothing is
+/// started, and the answer says what it would cost.
 #[utoipa::path(post, path = "/jobs", tag = "jobs", request_body = CreateJobRequest,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the same key with another \
+    params(CreateJobQuery, ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the same key with another \
         request is a conflict")),
     responses((status = 202, description = "Queued", body = JobResponse,
-        headers(("Location" = String, description = "The job"))), Problems))]
+        headers(("Location" = String, description = "The job"))),
+        (status = 200, description = "A dry run", body = JobEstimate), Problems))]
 pub async fn create_job(
     State(state): State<AppState>,
+    Query(query): Query<CreateJobQuery>,
     headers: HeaderMap,
-    extract::Json(spec): extract::Json<JobSpec>,
-) -> Result<Accepted<JobResponse>> {
-    let request = JobRequest { idempotency_key: idempotency_key(&headers)? };
-    let job = train::create(&state.context, &spec, &request).await?;
-    Ok(accepted(format!("/api/v1/jobs/{}", job.id), job.into()))
+    extract::Json(request): extract::Json<Value>,
+) -> Result<Response> {
+    let key = idempotency_key(&headers)?;
+    let spec = train::validate(&state.context, &request).await?;
+    if query.dry_run == Some(true) {
+        let estimate = train::estimate(&state.context, &spec).await?;
+        let spec = serde_json::to_value(&spec).unwrap_or_default();
+        return Ok(Json(JobEstimate::new(spec, estimate)).into_response());
+    }
+    let job = train::create(&state.context, &spec, &JobRequest { idempotency_key: key }).await?;
+    Ok(accepted(format!("/api/v1/jobs/{}", job.id), JobResponse::from(job)).into_response())
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {

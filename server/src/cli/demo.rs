@@ -12,7 +12,6 @@ use serde_json::Value;
 use super::serve::{Listen, announce};
 use super::{Global, output, session};
 use crate::serve::Server;
-use crate::state::Limits;
 
 /// How often the progress on stderr is brought up to date.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -59,7 +58,8 @@ impl Demo {
         plan.extra_graphs = self.extra_graphs.map(std::path::absolute).transpose()?;
         session::with(global, async |session| {
             let context = session.context.clone();
-            let server = Server::bind(context.clone(), self.listen.bind, self.listen.port, Limits::default()).await?;
+            let server =
+                Server::bind(context.clone(), self.listen.bind, self.listen.port, self.listen.limits()).await?;
             announce(&server.url()?, global.json)?;
             session.start_worker(1);
             let serving = tokio::spawn(server.run());

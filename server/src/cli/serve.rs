@@ -17,23 +17,42 @@ pub(crate) struct Listen {
     /// Port to listen on; 0: any free one
     #[arg(long, value_name = "P", default_value_t = 8080)]
     pub(crate) port: u16,
-    /// Listen beyond this machine although everybody who reaches the port may do everything
+    /// Ask every request for a token (`diptych token create`)
     #[arg(long)]
+    pub(crate) auth: bool,
+    /// Listen beyond this machine although everybody who reaches the port may do everything
+    #[arg(long, conflicts_with = "auth")]
     pub(crate) allow_unauthenticated: bool,
+    /// Requests a second of one token
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) rate_limit: u32,
+    /// Let webhooks call this machine and private networks
+    #[arg(long)]
+    pub(crate) allow_private_webhooks: bool,
 }
 
 impl Listen {
-    /// The API has no users yet, so only this machine may reach it.
+    /// Without tokens, only this machine may reach the API.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
-        if self.bind.is_loopback() || self.allow_unauthenticated {
+        if self.bind.is_loopback() || self.auth || self.allow_unauthenticated {
             return Ok(());
         }
         Err(Usage(format!(
-            "{} can be reached from other machines, and whoever reaches it may do everything; bind to 127.0.0.1, or say \
-             --allow-unauthenticated if the network itself keeps others away",
+            "{} can be reached from other machines, and whoever reaches it may do everything; bind to 127.0.0.1, ask \
+             for tokens with --auth, or say --allow-unauthenticated if the network itself keeps others away",
             self.bind
         ))
         .into())
+    }
+
+    /// What is allowed to whoever is let in.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            auth: self.auth,
+            requests_per_second: f64::from(self.rate_limit),
+            private_webhooks: self.allow_private_webhooks,
+            ..Limits::default()
+        }
     }
 }
 
@@ -57,7 +76,7 @@ impl Serve {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
         self.listen.check()?;
         session::with(global, async |session| {
-            let limits = Limits { import_bytes: self.max_import << 20, ..Limits::default() };
+            let limits = Limits { import_bytes: self.max_import << 20, ..self.listen.limits() };
             let server = Server::bind(session.context.clone(), self.listen.bind, self.listen.port, limits).await?;
             announce(&server.url()?, global.json)?;
             if self.workers > 0 {
