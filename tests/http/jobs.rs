@@ -15,6 +15,7 @@ pub const TESTS: &[(&str, Test)] = &[
     test!(the_root_serves_jobs_too),
     test!(a_job_is_paused_resumed_saved_sampled_and_cancelled),
     test!(a_finished_job_takes_no_wishes),
+    test!(a_dry_run_says_what_it_costs_and_starts_nothing),
 ];
 
 /// `POST /jobs` with these headers.
@@ -132,5 +133,40 @@ async fn a_finished_job_takes_no_wishes(world: Arc<World>) -> Outcome {
         let problem = app.post(&path, &json!({})).await?.problem(409, code)?;
         ensure!(text(&problem["detail"]).contains("succeeded"), "{problem}");
     }
+    Ok(())
+}
+
+async fn a_dry_run_says_what_it_costs_and_starts_nothing(world: Arc<World>) -> Outcome {
+    let Finished { app, pairing, .. } = world.finished().await?;
+    let count =
+        async || -> anyhow::Result<Value> { Ok(app.get("/api/v1/jobs?limit=1").await?.expect(200)?["total"].clone()) };
+    let before = count().await?;
+    let cost = async |steps: i64, objective: &str| {
+        let mut request = job_request(pairing, steps);
+        request["objective"] = objective.into();
+        app.post("/jobs?dry_run=true", &request).await?.expect(200)
+    };
+    let (short, long) = (cost(10, "inversion-dpo").await?, cost(1000, "inversion-dpo").await?);
+    ensure!(short["spec"]["learning_rate"].is_f64() && short["num_pairs"] == pairing["num_pairs"], "{short}");
+    // The finished job was of this kind, and says how long a pair takes.
+    ensure!(short["measured_in"] == "jobs" && short["seconds_per_forward"].as_f64() > Some(0.0), "{short}");
+    let pairs = |one: &Value| one["seconds"].as_f64().unwrap_or_default();
+    let step = short["seconds_per_pair"].as_f64().unwrap_or_default() * 2.0;
+    ensure!(pairs(&long) - pairs(&short) > 990.0 * step, "{short} {long}");
+    // Whole paths in f32: steps + 1 states of 4 channels a picture, all of them replayed.
+    let images = short["num_images"].as_u64().unwrap_or_default();
+    ensure!(short["replayed"] == images && short["inverted"] == 0, "{short}");
+    let state = short["trajectory_cache_bytes"].as_u64().unwrap_or_default() / images.max(1) / 5;
+    ensure!(state.is_multiple_of(16) && state > 0, "{short}");
+    let memory = short["memory_bytes"].as_u64().unwrap_or_default();
+    ensure!((1 << 20..64 << 30).contains(&memory), "{short}");
+    ensure!(cost(10, "diffusion-dpo").await?["trajectory_cache_bytes"] == 0);
+    // Faults of the text and of the store come together.
+    let request = json!({"pairing_id": uuid::Uuid::nil(), "model": "nowhere", "max_steps": 0, "x": 1});
+    for path in ["/jobs", "/jobs?dry_run=true"] {
+        let problem = app.post(path, &request).await?.problem(422, "invalid_fields")?;
+        ensure!(crate::problems::pointers(&problem) == ["/max_steps", "/model", "/pairing_id", "/x"], "{problem}");
+    }
+    ensure!(count().await? == before, "nothing was started");
     Ok(())
 }

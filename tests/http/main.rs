@@ -13,7 +13,10 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use tests::test_app::{self, Cluster};
 use tokio::runtime::Runtime;
 
+mod access;
+mod curation;
 mod document;
+mod exchange;
 mod finished;
 mod foreign;
 mod graphs;
@@ -71,7 +74,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let cluster = runtime.block_on(Cluster::prepare(&server.url))?;
     let world = Arc::new(World { cluster, finished: tokio::sync::OnceCell::new() });
     let tests: Vec<(&'static str, Test)> = [
+        access::TESTS,
+        curation::TESTS,
         document::TESTS,
+        exchange::TESTS,
         foreign::TESTS,
         graphs::TESTS,
         imports::TESTS,
