@@ -34,8 +34,8 @@ pub mod score_card;
 pub mod score_run;
 pub mod setting;
 pub mod state;
-pub mod vote;
 pub mod token;
+pub mod vote;
 pub mod webhook;
 
 /// All migrations, baked in.

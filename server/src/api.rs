@@ -20,6 +20,6 @@ pub mod progress;
 pub mod questions;
 pub mod score_runs;
 pub mod scorers;
-pub mod votes;
 pub mod tokens;
+pub mod votes;
 pub mod webhooks;

@@ -150,7 +150,7 @@ const FACETS: [&str; 7] = ["split", "label", "attribute", "relation", "tag", "li
 /// Counts over all pages of the list with this filter.
 pub async fn facets(conn: &mut PgConnection, filter: &Filter) -> Result<Facets> {
     let mut query = QueryBuilder::<Postgres>::new(
-        "WITH matched AS MATERIALIZED (SELECT g.id, g.split FROM graph g WHERE g.is_current",
+        "WITH matched AS MATERIALIZED (SELECT g.id, g.split, g.tags, g.lint_codes FROM graph g WHERE g.is_current",
     );
     push_filter(&mut query, filter);
     query.push(

@@ -88,9 +88,23 @@ pub async fn run(context: &TaskContext, path: &Path, name: &str, format: ImportF
             Ok(graphs::run_reader(&context.pool, reader, name, &mut |_| {}).await?.id)
         }
         ImportFormat::VisualGenome | ImportFormat::Prompts => {
-            let id = records::run(context, path, name, format).await?;
-            ingest::set_format(&mut *context.pool.acquire().await?, id, format.as_str(), None).await?;
-            Ok(id)
+            let outcome = match format {
+                ImportFormat::Prompts => records::run_prompts(context, path, name).await,
+                _ => records::run_visual_genome(context, path, name).await,
+            };
+            let mut conn = context.pool.acquire().await?;
+            match outcome {
+                Ok(id) => {
+                    ingest::set_format(&mut conn, id, format.as_str(), None).await?;
+                    Ok(id)
+                }
+                Err(error @ Error::Format(_)) => {
+                    let id = ingest::insert(&mut conn, name).await?;
+                    Import::new(context, id, name).finish(format, Err(error)).await?;
+                    Ok(id)
+                }
+                Err(error) => Err(error),
+            }
         }
         ImportFormat::Images | ImportFormat::PickAPic | ImportFormat::Scores | ImportFormat::Answers => {
             let id = ingest::insert(&mut *context.pool.acquire().await?, name).await?;

@@ -71,10 +71,24 @@ pub async fn run_reader(
     file: &str,
     on_finding: &mut (dyn FnMut(&Finding) + Send),
 ) -> Result<Summary> {
+    let name = file.to_owned();
+    run_records(pool, file, move || laion_sg::read(reader, &name), on_finding).await
+}
+
+/// As [`run_reader`], of records that `open` reads; it is called on the reading thread.
+///
+/// # Errors
+/// Those of the store.
+pub async fn run_records(
+    pool: &PgPool,
+    file: &str,
+    open: impl FnOnce() -> laion_sg::Records<'static> + Send + 'static,
+    on_finding: &mut (dyn FnMut(&Finding) + Send),
+) -> Result<Summary> {
     let id = ingest::insert(&mut *pool.acquire().await?, file).await?;
     let mut work =
         Work { pool, id, file, counts: Counts::default(), num_rejects: 0, broken: None, started: Instant::now() };
-    let outcome = work.read_all(reader, on_finding).await;
+    let outcome = work.read_all(open, on_finding).await;
     work.counts.seconds = work.started.elapsed().as_secs_f64();
     let mut conn = pool.acquire().await?;
     ingest::set_counts(&mut conn, id, &work.counts).await?;
@@ -111,13 +125,12 @@ struct Work<'a> {
 impl Work<'_> {
     async fn read_all(
         &mut self,
-        reader: impl BufRead + Send + 'static,
+        open: impl FnOnce() -> laion_sg::Records<'static> + Send + 'static,
         on_finding: &mut (dyn FnMut(&Finding) + Send),
     ) -> Result<()> {
         let (sender, mut receiver) = mpsc::channel(2);
-        let file = self.file.to_owned();
         let reading = tokio::spawn(on_thread(move || {
-            send_batches(laion_sg::read(reader, &file), &sender);
+            send_batches(open(), &sender);
             Ok(())
         }));
         while let Some(batch) = receiver.recv().await {

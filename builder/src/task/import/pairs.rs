@@ -132,7 +132,7 @@ async fn take(import: &mut Import<'_>, record: i64, row: PairRow) -> Result<Opti
         }
         // An id that is here under another picture is not this one's.
         let taken = |id: &Uuid| found.iter().any(|one| one.id == *id) || ids.contains(id);
-        let id = uids[place].filter(|id| !taken(id)).unwrap_or_else(crate::id::new);
+        let id = uids[place].filter(|id| !taken(id)).unwrap_or_default();
         let (generation_id, index) = import.place(&mut tx, &side.model, graph_id).await?;
         let image_blob = blobs[place].clone();
         let new = NewCandidate { id, generation_id, graph_id, index, seed: 0, image_blob, latent_blob: None };

@@ -1,15 +1,14 @@
 //! Texts that become LAION-SG records: captions, and Visual Genome's scene graphs.
 
 use std::collections::HashSet;
-use std::fmt;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufReader, BufWriter, Write};
 use std::path::Path;
 
-use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{ImportFormat, lines};
+use super::lines;
+use crate::laion_sg::{self, Format};
 use crate::prompt;
 use crate::scene_graph::sha256_hex;
 use crate::task::{TaskContext, ingest, on_thread};
@@ -18,23 +17,34 @@ use crate::{Error, Result};
 /// Longest caption, in bytes.
 const MOST_CAPTION: usize = 64 << 10;
 
-/// Writes the records to a scratch file, one a line, and takes that in.
-pub(super) async fn run(context: &TaskContext, path: &Path, name: &str, format: ImportFormat) -> Result<Uuid> {
+/// Takes in a caption a line: rules make a record of each in a scratch file.
+///
+/// # Errors
+/// `Format` where a line is no text or too long; those of the store.
+pub(super) async fn run_prompts(context: &TaskContext, path: &Path, name: &str) -> Result<Uuid> {
     let scratch = tempfile::NamedTempFile::new_in(&context.data)?;
     let (from, to) = (path.to_owned(), scratch.reopen()?);
     on_thread(move || {
         let mut out = BufWriter::with_capacity(1 << 17, to);
-        match format {
-            ImportFormat::Prompts => captions(&from, &mut out)?,
-            _ => visual_genome(&from, &mut out)?,
-        }
+        captions(&from, &mut out)?;
         Ok(out.flush()?)
     })
     .await?;
     let reader = BufReader::with_capacity(1 << 17, scratch.reopen()?);
-    // The records are lines, whatever the file was called.
-    let name = format!("{name}.jsonl");
-    Ok(ingest::run_reader(&context.pool, reader, &name, &mut |_| {}).await?.id)
+    let file = name.to_owned();
+    let open = move || laion_sg::read_as(reader, &file, Format::Lines);
+    Ok(ingest::run_records(&context.pool, name, open, &mut |_| {}).await?.id)
+}
+
+/// Takes in Visual Genome's `scene_graphs.json`, an image at a time.
+///
+/// # Errors
+/// Those of the store.
+pub(super) async fn run_visual_genome(context: &TaskContext, path: &Path, name: &str) -> Result<Uuid> {
+    let reader = BufReader::with_capacity(1 << 17, fs_err::File::open(path)?);
+    let file = name.to_owned();
+    let open = move || laion_sg::read(reader, &file).converted(record);
+    Ok(ingest::run_records(&context.pool, name, open, &mut |_| {}).await?.id)
 }
 
 /// Blank lines and lines that were there before make no record.
@@ -52,33 +62,6 @@ fn captions(path: &Path, out: &mut impl Write) -> Result<()> {
         writeln!(out, "{}", prompt::parse(caption).record(&key, &format!("{key}.png"), caption))?;
     }
     Ok(())
-}
-
-/// The array of `scene_graphs.json`, an image at a time.
-fn visual_genome(path: &Path, out: &mut impl Write) -> Result<()> {
-    let mut file = BufReader::with_capacity(1 << 17, fs_err::File::open(path)?);
-    let is_gzip = std::io::BufRead::fill_buf(&mut file)?.starts_with(&[0x1f, 0x8b]);
-    let reader: Box<dyn Read> =
-        if is_gzip { Box::new(flate2::bufread::MultiGzDecoder::new(file)) } else { Box::new(file) };
-    let mut json = serde_json::Deserializer::from_reader(BufReader::new(reader));
-    json.deserialize_seq(Images(out)).map_err(|error| Error::Format(format!("Visual Genome's JSON: {error}")))
-}
-
-struct Images<'a, W>(&'a mut W);
-
-impl<'de, W: Write> Visitor<'de> for Images<'_, W> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of images")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut images: A) -> Result<(), A::Error> {
-        while let Some(image) = images.next_element::<Value>()? {
-            writeln!(self.0, "{}", record(&image)).map_err(serde::de::Error::custom)?;
-        }
-        Ok(())
-    }
 }
 
 /// The record of an image. What is missing or has another type is left as it is, for the lint to name.
