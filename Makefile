@@ -7,7 +7,7 @@ CHROMIUM ?= /usr/bin/chromium
 # With torch, diffusers, transformers and safetensors, for `bench`, `memory` and `goldens` alone.
 PYTHON ?= python3
 
-.PHONY: demo test lint build web setup-browser screenshots pretrain bench memory fuzz goldens kills
+.PHONY: demo test lint build web setup-browser screenshots pretrain bench memory load fuzz goldens kills
 
 ## build: the web pages, then the binary that embeds them
 build: web
@@ -66,6 +66,10 @@ bench: build
 ## memory: peak of a UNet's gradient at several sizes (docs/memory.md)
 memory: build
 	$(PYTHON) scripts/memory.py $(ARGS)
+
+## load: what the service bears under 64 callers, 1,000 listeners and hostile requests, as a table (docs/api.md)
+load: build
+	$(CARGO) test --release --locked -p tests --bench load
 
 ## fuzz: damages model files for so many seconds; `ARGS=600`
 fuzz:

@@ -6,22 +6,31 @@ use axum::http::request::Parts;
 
 use crate::problem::{Problem, Result};
 
-/// The version that the caller has seen. Without it a change is refused: two curators must not undo each other unseen.
+/// The version that the caller has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IfMatch(pub i64);
+pub struct IfMatch(Option<i64>);
+
+impl IfMatch {
+    /// The version, asked for once it is known that there is something to change.
+    ///
+    /// # Errors
+    /// Without it a change is refused: two curators must not undo each other unseen.
+    pub fn version(self) -> Result<i64> {
+        let missing = || Problem::new("precondition_required", "say in If-Match which ETag the change is made to");
+        self.0.ok_or_else(missing)
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-        let Some(value) = parts.headers.get(IF_MATCH) else {
-            return Err(Problem::new("precondition_required", "say in If-Match which ETag the change is made to"));
-        };
+        let Some(value) = parts.headers.get(IF_MATCH) else { return Ok(Self(None)) };
         let text = value.to_str().unwrap_or_default().trim();
         let version =
             text.strip_prefix("\"v").and_then(|rest| rest.strip_suffix('"')).and_then(|text| text.parse().ok());
         // Any other tag is one that nothing here ever had.
-        version.map(Self).ok_or_else(failed)
+        Ok(Self(Some(version.unwrap_or(0))))
     }
 }
 

@@ -251,7 +251,7 @@ async fn bad_files_are_refused_with_a_reason(world: Arc<World>) -> Outcome {
     for (format, body) in [
         ("pick-a-pic", content),
         ("pick-a-pic", b"PAR1 not at all PAR1".to_vec()),
-        ("visual-genome", b"{}".to_vec()),
+        ("visual-genome", b"[{".to_vec()),
         ("images", vec![7; 2000]),
         ("prompts", vec![0xff, 0xfe, b'\n']),
     ] {
@@ -264,6 +264,8 @@ async fn bad_files_are_refused_with_a_reason(world: Arc<World>) -> Outcome {
         );
         ensure!(answer.text().contains("error"), "{format}: {}", answer.text());
     }
+    let nameless = import(&other, "visual-genome", b"[{}]".to_vec()).await?;
+    ensure!(nameless["rejected"] == 1 && nameless["accepted"] == 0, "{nameless}");
     let lines = b"{\"candidate_id\": 1}\nnot json\n{}\n".to_vec();
     let done = import(&other, "scores", lines).await?;
     ensure!(done["rejected"] == 3, "{done}");

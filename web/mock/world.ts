@@ -102,6 +102,10 @@ function makeGraph(n: number): MockGraph {
     document: { img_id: n, items: objects, relations },
     questions,
     lint: [],
+    lint_codes: [],
+    tags: [],
+    is_current: true,
+    revision: 1,
     full,
   };
 }

@@ -140,13 +140,13 @@ pub async fn find_collection(State(state): State<AppState>, Id(id): Id) -> Resul
 pub async fn update_collection(
     State(state): State<AppState>,
     Id(id): Id,
-    IfMatch(version): IfMatch,
+    seen: IfMatch,
     extract::Json(request): extract::Json<UpdateCollectionRequest>,
 ) -> Result<Versioned> {
     let mut connection = state.connection().await?;
     load(&mut connection, id).await?;
     let (name, description) = (request.name.as_deref(), request.description.as_deref());
-    if !store::collection::update(&mut connection, id, version, name, description).await? {
+    if !store::collection::update(&mut connection, id, seen.version()?, name, description).await? {
         return Err(failed());
     }
     Ok(versioned(load(&mut connection, id).await?))
@@ -159,11 +159,11 @@ pub async fn update_collection(
 pub async fn delete_collection(
     State(state): State<AppState>,
     Id(id): Id,
-    IfMatch(version): IfMatch,
+    seen: IfMatch,
 ) -> Result<StatusCode> {
     let mut connection = state.connection().await?;
     load(&mut connection, id).await?;
-    if !store::collection::delete(&mut connection, id, version).await? {
+    if !store::collection::delete(&mut connection, id, seen.version()?).await? {
         return Err(failed());
     }
     Ok(StatusCode::NO_CONTENT)

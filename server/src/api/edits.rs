@@ -246,15 +246,16 @@ pub type VersionedGraph = ([(HeaderName, String); 1], Json<GraphSummary>);
 pub async fn set_graph_tags(
     State(state): State<AppState>,
     Id(id): Id,
-    IfMatch(version): IfMatch,
-    extract::Json(request): extract::Json<TagsRequest>,
+    seen: IfMatch,
+    extract::Json(request): extract::Json<Value>,
 ) -> Result<VersionedGraph> {
     let mut connection = state.connection().await?;
     let mut tx = connection.begin().await.map_err(builder::Error::from)?;
     let at = store::graph_revision::lock(&mut tx, id).await?.ok_or_else(|| Problem::not_found("graph", id))?;
-    if at != version {
+    if at != seen.version()? {
         return Err(failed());
     }
+    let request: TagsRequest = extract::from_value(&request)?;
     let graph = load(&mut tx, id).await?;
     let (wanted, there) = (&request.tags, &graph.tags);
     let added: Vec<String> = wanted.iter().filter(|tag| !there.contains(tag)).cloned().collect();
@@ -287,11 +288,12 @@ pub struct Revision {
 pub async fn revise_graph(
     State(state): State<AppState>,
     Id(id): Id,
-    IfMatch(version): IfMatch,
+    seen: IfMatch,
     extract::Json(record): extract::Json<Value>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Revision>)> {
     let mut connection = state.connection().await?;
-    let (graph, edit) = match curation::revise(&mut connection, id, version, &record).await {
+    load(&mut connection, id).await?;
+    let (graph, edit) = match curation::revise(&mut connection, id, seen.version()?, &record).await {
         Err(builder::Error::Conflict { code: "version_changed", .. }) => return Err(failed()),
         done => done?,
     };

@@ -176,10 +176,10 @@ pub async fn find_export(State(state): State<AppState>, Id(id): Id) -> Result<Js
         (status = 206, description = "The range", content_type = "application/octet-stream"), Problems))]
 pub async fn find_export_file(
     State(state): State<AppState>,
-    Path((id, name)): Path<(String, String)>,
+    path: std::result::Result<Path<(Uuid, String)>, axum::extract::rejection::PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let id = Uuid::parse_str(&id).map_err(|_| Problem::new("not_found", format!("{id:?} is the id of nothing")))?;
+    let Path((id, name)) = path.map_err(|error| Problem::new("not_found", error.body_text()))?;
     let mut connection = state.connection().await?;
     load(&mut connection, id).await?;
     let files = store::export::files(&mut connection, &[id]).await?;

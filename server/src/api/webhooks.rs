@@ -163,11 +163,11 @@ pub async fn find_webhook(
 pub async fn delete_webhook(
     State(state): State<AppState>,
     Id(id): Id,
-    IfMatch(version): IfMatch,
+    seen: IfMatch,
 ) -> Result<StatusCode> {
     let mut connection = state.connection().await?;
     load(&mut connection, id).await?;
-    if !store::webhook::delete(&mut connection, id, version).await? {
+    if !store::webhook::delete(&mut connection, id, seen.version()?).await? {
         return Err(failed());
     }
     Ok(StatusCode::NO_CONTENT)

@@ -4,6 +4,23 @@
  */
 
 export interface paths {
+    "/api/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who did what, the newest first: every request but those that only read, refused ones too. */
+        get: operations["list_audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/candidates/{id}": {
         parameters: {
             query?: never;
@@ -72,6 +89,43 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/collections": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Collections, the newest first. */
+        get: operations["list_collections"];
+        put?: never;
+        /** Makes an empty collection; `POST /graphs/bulk` fills it. */
+        post: operations["create_collection"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/collections/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One collection; its `ETag` is what `If-Match` of a change must say. */
+        get: operations["find_collection"];
+        put?: never;
+        post?: never;
+        /** Deletes the set, not its graphs. */
+        delete: operations["delete_collection"];
+        options?: never;
+        head?: never;
+        /** Changes name or description. */
+        patch: operations["update_collection"];
+        trace?: never;
+    };
     "/api/v1/demo": {
         parameters: {
             query?: never;
@@ -87,6 +141,40 @@ export interface paths {
          *     goes on where it was. The work is done by this service's worker.
          */
         post: operations["start_demo"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/edits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was done to graphs, the newest first. */
+        get: operations["list_edits"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/edits/{id}/undo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes an edit back: exactly the graphs that it changed are as they were before. */
+        post: operations["undo_edit"];
         delete?: never;
         options?: never;
         head?: never;
@@ -161,6 +249,58 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/exports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Exports, the newest first. */
+        get: operations["list_exports"];
+        put?: never;
+        /** Asks for an export. */
+        post: operations["create_export"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/exports/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One export. */
+        get: operations["find_export"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/exports/{id}/files/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A file of an export. A download that broke off goes on with `Range`; with `If-Range` only while the file is the same. */
+        get: operations["find_export_file"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/generations": {
         parameters: {
             query?: never;
@@ -220,7 +360,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One graph with its record, questions and candidates. */
+        /** One graph with its record, questions and candidates; its `ETag` is what `If-Match` of a change must say. */
         get: operations["find_graph"];
         put?: never;
         post?: never;
@@ -241,6 +381,77 @@ export interface paths {
         get: operations["list_graph_candidates"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/graphs/{id}/document": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Edits a graph: the LAION-SG record becomes a new graph in its place, and the old one keeps its candidates. The tags, the
+         *     collections and the side of the split stay.
+         */
+        put: operations["revise_graph"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/graphs/{id}/revisions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All revisions of a graph, the newest first. */
+        get: operations["list_graph_revisions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/graphs/{id}/tags": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Gives a graph exactly these tags. */
+        put: operations["set_graph_tags"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/graphs/bulk": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Does something with many graphs at once, all of them or none. */
+        post: operations["edit_graphs"];
         delete?: never;
         options?: never;
         head?: never;
@@ -275,8 +486,8 @@ export interface paths {
         get: operations["list_imports"];
         put?: never;
         /**
-         * Takes in a file of LAION-SG records: the body itself, or the first file of a multipart form. A record with errors is
-         *     rejected alone; a graph that is here already is unchanged.
+         * Takes in a file: the body itself, or the first file of a multipart form. A record with errors is rejected alone; what is
+         *     here already is unchanged.
          */
         post: operations["create_import"];
         delete?: never;
@@ -329,7 +540,10 @@ export interface paths {
         /** Jobs, the newest first. */
         get: operations["list_jobs"];
         put?: never;
-        /** Starts a training job. With an `Idempotency-Key`, a repeated request is the same job. */
+        /**
+         * Starts a training job. With an `Idempotency-Key`, a repeated request is the same job; with `dry_run=true` nothing is
+         *     started, and the answer says what it would cost.
+         */
         post: operations["create_job"];
         delete?: never;
         options?: never;
@@ -733,6 +947,60 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Lets the pages of this browser act as a token: sets a cookie that scripts cannot read and other sites cannot send. */
+        post: operations["create_session"];
+        /** Ends the session of this browser's pages. */
+        delete: operations["end_session"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Tokens, the newest first. */
+        get: operations["list_tokens"];
+        put?: never;
+        /** Makes a token. Its secret is shown in this answer and never again. */
+        post: operations["create_token"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tokens/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One token. */
+        get: operations["find_token"];
+        put?: never;
+        post?: never;
+        /** Takes a token back: from now on it is worth nothing. */
+        delete: operations["revoke_token"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/votes": {
         parameters: {
             query?: never;
@@ -806,6 +1074,59 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/webhooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Webhooks, the newest first. */
+        get: operations["list_webhooks"];
+        put?: never;
+        /** Tells an address of the events of all jobs from now on, each signed, and again until it is taken. */
+        post: operations["create_webhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/webhooks/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One webhook; its `ETag` is what `If-Match` of a change must say. */
+        get: operations["find_webhook"];
+        put?: never;
+        post?: never;
+        /** Deletes a webhook, and what waits to be sent to it. */
+        delete: operations["delete_webhook"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/webhooks/{id}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was sent to a webhook and what came of it, the newest first. */
+        get: operations["list_deliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -859,8 +1180,81 @@ export interface components {
             /** @description Where to fetch it. */
             url: string;
         };
+        /** @description A request that would change something. */
+        AuditEntry: {
+            /**
+             * Format: date-time
+             * @description When it was answered.
+             */
+            at: string;
+            /**
+             * Format: uuid
+             * @description Of the entry.
+             */
+            id: string;
+            /**
+             * @description What was asked.
+             * @example POST
+             */
+            method: string;
+            /**
+             * @description Of what.
+             * @example /api/v1/jobs
+             */
+            path: string;
+            /** @description As in the answer's `x-request-id`. */
+            request_id: string;
+            /**
+             * Format: int32
+             * @description What was answered.
+             * @example 202
+             */
+            status: number;
+            /**
+             * Format: uuid
+             * @description Whose it was; null where nobody is asked.
+             */
+            token_id?: string | null;
+            /** @description The token's name then. */
+            token_name?: string | null;
+        };
         BTreeMap: {
             [key: string]: number;
+        };
+        /**
+         * @description What to do with which graphs.
+         * @example {
+         *       "filter": {
+         *         "attribute": "red",
+         *         "max_score": 0.5
+         *       },
+         *       "action": "add_tags",
+         *       "tags": [
+         *         "look again"
+         *       ]
+         *     }
+         */
+        BulkRequest: {
+            /** @description `add_tags`, `remove_tags`, `add_to_collection` or `remove_from_collection`. */
+            action: string;
+            /**
+             * Format: uuid
+             * @description Of the last two.
+             */
+            collection_id?: string | null;
+            /** @description Or the graphs of this list: the conditions of `GET /graphs` as an object. */
+            filter?: Record<string, never> | null;
+            /** @description These graphs. */
+            graph_ids?: string[] | null;
+            /** @description Of the first two. */
+            tags?: string[] | null;
+        };
+        /** @description What a bulk action did. */
+        BulkResult: {
+            /** @description One a tag or collection; none where nothing changed. */
+            edits: components["schemas"]["Edit"][];
+            /** @description Graphs that were named or found. */
+            matched: number;
         };
         /** @description A picture, with everything about it. */
         Candidate: {
@@ -936,6 +1330,31 @@ export interface components {
              */
             step: number;
         };
+        /** @description A named set of graphs. */
+        Collection: {
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            /** @description For people. */
+            description: string;
+            /**
+             * Format: uuid
+             * @description Of the collection.
+             */
+            id: string;
+            /**
+             * @description Unique.
+             * @example hard relations
+             */
+            name: string;
+            /**
+             * Format: int64
+             * @description Graphs in it.
+             */
+            num_graphs: number;
+        };
         /** @description Two pictures of a graph, without a word about what scorers think of them. */
         Contest: {
             /** @description What both are pictures of, in words. */
@@ -959,6 +1378,48 @@ export interface components {
             id: string;
             /** @description Its picture. */
             image_url: string;
+        };
+        /**
+         * @description What to call a collection.
+         * @example {
+         *       "name": "hard relations",
+         *       "description": "Three relations and more"
+         *     }
+         */
+        CreateCollectionRequest: {
+            /** @description For people. */
+            description?: string;
+            /** @description Unique. */
+            name: string;
+        };
+        /**
+         * @description What to export, and as what.
+         * @example {
+         *       "format": "laion-sg",
+         *       "split": "train",
+         *       "license": "CC-BY-4.0"
+         *     }
+         */
+        CreateExportRequest: {
+            /**
+             * Format: uuid
+             * @description Of graphs: those of a collection.
+             */
+            collection_id?: string | null;
+            /** @description Pairs as `pick-a-pic`, `web-dataset`, `kohya` or `jsonl`; graphs as `laion-sg`; `scores` and `answers` as JSON lines. */
+            format: string;
+            /**
+             * @description SPDX name of the licence that the whole is given under.
+             * @default other
+             */
+            license: string;
+            /**
+             * Format: uuid
+             * @description The frozen pairs.
+             */
+            pairing_id?: string | null;
+            /** @description Of graphs: `train` or `held_out`. Default: both. */
+            split?: string | null;
         };
         /**
          * @description What to make candidates of, and how.
@@ -1179,6 +1640,37 @@ export interface components {
             generation_id?: string | null;
         };
         /**
+         * @description A token's secret.
+         * @example {
+         *       "secret": "diptych_0000000000000000000000000000000000000000000000000000000000000000"
+         *     }
+         */
+        CreateSessionRequest: {
+            /** @description As it was shown when the token was made. */
+            secret: string;
+        };
+        /**
+         * @description What a token may do, and how long.
+         * @example {
+         *       "name": "nightly export",
+         *       "scopes": [
+         *         "curate"
+         *       ],
+         *       "expires_at": "2100-01-01T00:00:00Z"
+         *     }
+         */
+        CreateTokenRequest: {
+            /**
+             * Format: date-time
+             * @description Default: never.
+             */
+            expires_at?: string | null;
+            /** @description For people. */
+            name: string;
+            /** @description `read`, `curate`, `train`, `admin`; each of the others may also read, `admin` may everything. */
+            scopes: string[];
+        };
+        /**
          * @description What a person says of two pictures of the same graph.
          * @example {
          *       "left_id": "01890a5d-ac96-774b-bcce-b302099a8057",
@@ -1203,6 +1695,66 @@ export interface components {
             /** @description A name of one's own choice; "" (default) is nobody in particular. */
             voter?: string;
         };
+        /**
+         * @description Whom to tell of what.
+         * @example {
+         *       "url": "https://example.org/diptych",
+         *       "events": [
+         *         "state"
+         *       ]
+         *     }
+         */
+        CreateWebhookRequest: {
+            /** @description Kinds of events. Default: all. */
+            events?: string[];
+            /** @description An address of the open internet. */
+            url: string;
+        };
+        /** @description An event on its way to a webhook. */
+        Delivery: {
+            /**
+             * Format: int32
+             * @description How often it was sent.
+             */
+            attempts: number;
+            /**
+             * Format: date-time
+             * @description When it was taken.
+             */
+            delivered_at?: string | null;
+            /**
+             * Format: uuid
+             * @description As in `X-Diptych-Delivery`.
+             */
+            id: string;
+            /**
+             * Format: uuid
+             * @description Whose event.
+             */
+            job_id: string;
+            /** @description What went wrong last. */
+            last_error?: string | null;
+            /**
+             * Format: int32
+             * @description HTTP status of the last answer.
+             */
+            last_status?: number | null;
+            /**
+             * Format: date-time
+             * @description When it is sent again, while it waits.
+             */
+            next_attempt_at: string;
+            /**
+             * Format: int64
+             * @description Which of its events.
+             */
+            sequence: number;
+            /**
+             * @description `waiting`, `delivered` or `failed`.
+             * @example delivered
+             */
+            state: string;
+        };
         /** @description A question that tells a pair's pictures apart. */
         DifferingQuestion: {
             /** @description Answer about the other one. */
@@ -1216,6 +1768,36 @@ export interface components {
             text: string;
             /** @description Answer about the better picture. */
             winner: string;
+        };
+        /** @description A change that can be taken back. */
+        Edit: {
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            /**
+             * Format: uuid
+             * @description Of the edit.
+             */
+            id: string;
+            /**
+             * @description `add_tag`, `remove_tag`, `add_to_collection`, `remove_from_collection` or `revise`.
+             * @example add_tag
+             */
+            kind: string;
+            /** @description Graphs that it changed. */
+            num_graphs: number;
+            /**
+             * @description The tag, the collection's id, or the graph's `img_id`.
+             * @example blurred
+             */
+            subject: string;
+            /**
+             * Format: date-time
+             * @description When it was taken back.
+             */
+            undone_at?: string | null;
         };
         /** @description A comparison of two models with the same graphs and noises. */
         Evaluation: {
@@ -1306,6 +1888,71 @@ export interface components {
              * @description Its score.
              */
             score: number;
+        };
+        /** @description An export. */
+        Export: {
+            /**
+             * Format: date-time
+             * @description When it was asked for.
+             */
+            created_at: string;
+            /** @description Why it failed. */
+            error?: unknown;
+            /** @description What is whole so far: the rows, a data card, Croissant metadata, the licences. */
+            files: components["schemas"]["ExportFile"][];
+            /**
+             * Format: date-time
+             * @description When it ended.
+             */
+            finished_at?: string | null;
+            /**
+             * @description What it is written as.
+             * @example pick-a-pic
+             */
+            format: string;
+            /**
+             * Format: uuid
+             * @description Of the export.
+             */
+            id: string;
+            /**
+             * Format: uuid
+             * @description The frozen pairs.
+             */
+            pairing_id?: string | null;
+            /** @description Rows written. */
+            progress: components["schemas"]["Progress"];
+            /** @description The request, with every default written out. */
+            request: unknown;
+            /**
+             * Format: date-time
+             * @description When a worker took it up.
+             */
+            started_at?: string | null;
+            /**
+             * @description `queued`, `running`, `succeeded` or `failed`.
+             * @example succeeded
+             */
+            state: string;
+        };
+        /** @description A file of an export. */
+        ExportFile: {
+            /**
+             * Format: int64
+             * @description Size.
+             */
+            bytes: number;
+            /** @description What it is. */
+            media_type: string;
+            /**
+             * @description Within the export.
+             * @example train-00000-of-00001.parquet
+             */
+            name: string;
+            /** @description SHA-256 of its content. */
+            sha256: string;
+            /** @description Where to fetch it. */
+            url: string;
         };
         /** @description A run that makes candidates. */
         Generation: {
@@ -1410,7 +2057,10 @@ export interface components {
         };
         /** @description A page of graphs, and what there is to filter by. */
         GraphList: {
-            /** @description `split`, `label`, `attribute`, `relation` → word → graphs on all pages, the most frequent words first. */
+            /**
+             * @description `split`, `label`, `attribute`, `relation`, `tag`, `lint`, `collection` → word → graphs on all pages, the most frequent
+             *     words first.
+             */
             facets: {
                 [key: string]: {
                     [key: string]: number;
@@ -1420,6 +2070,8 @@ export interface components {
             items: components["schemas"]["GraphSummary"][];
             /** @description Give this as `cursor` for the next page; null on the last. */
             next_cursor?: string | null;
+            /** @description Candidates on all pages by their score; none without facets. */
+            score_histogram: components["schemas"]["ScoreBin"][];
             /**
              * Format: int64
              * @description Rows on all pages.
@@ -1444,6 +2096,10 @@ export interface components {
             id: string;
             /** @description Its name in the file that it came from. */
             img_id: string;
+            /** @description Whether no later revision has taken its place. */
+            is_current: boolean;
+            /** @description Codes of the warnings about its record. */
+            lint_codes: string[];
             /**
              * Format: int32
              * @description Objects.
@@ -1459,10 +2115,22 @@ export interface components {
             /** @description How it stands to each other. */
             relations: components["schemas"]["SceneRelation"][];
             /**
+             * Format: uuid
+             * @description The graph that it is an edited copy of.
+             */
+            revises?: string | null;
+            /**
+             * Format: int32
+             * @description 1, 2, 3 … each time it was edited.
+             */
+            revision: number;
+            /**
              * @description `train` or `held_out`; follows from the content.
              * @example train
              */
             split: string;
+            /** @description What curators call it. */
+            tags: string[];
             /**
              * Format: uuid
              * @description The worst of the scored candidates; null where all are equal.
@@ -1522,10 +2190,20 @@ export interface components {
              */
             finished_at?: string | null;
             /**
+             * @description What the file was read as.
+             * @example laion-sg
+             */
+            format: string;
+            /**
              * Format: uuid
              * @description Of the import.
              */
             id: string;
+            /**
+             * Format: uuid
+             * @description Of imported pairs: the frozen pairing that they are now.
+             */
+            pairing_id?: string | null;
             /**
              * Format: int64
              * @description Records in the file.
@@ -1606,6 +2284,66 @@ export interface components {
              * @example running
              */
             state: string;
+        };
+        /** @description What a job would cost on this machine. */
+        JobEstimate: {
+            /**
+             * Format: int64
+             * @description Pictures whose path is found by inversion.
+             */
+            inverted: number;
+            /**
+             * Format: date-time
+             * @description When the forward pass was measured on this machine.
+             */
+            measured_at: string;
+            /**
+             * @description `jobs`: the pair's time was measured in earlier jobs of the same kind; `forward`: it follows from the forward pass.
+             * @example forward
+             */
+            measured_in: string;
+            /**
+             * Format: int64
+             * @description Largest working memory.
+             */
+            memory_bytes: number;
+            /**
+             * Format: int64
+             * @description Distinct pictures among them.
+             */
+            num_images: number;
+            /**
+             * Format: int64
+             * @description Pairs.
+             */
+            num_pairs: number;
+            /**
+             * Format: int64
+             * @description Pictures whose path is replayed from their seed.
+             */
+            replayed: number;
+            /**
+             * Format: double
+             * @description Wall-clock time, evaluation included.
+             */
+            seconds: number;
+            /**
+             * Format: double
+             * @description Of one picture through the reference.
+             */
+            seconds_per_forward: number;
+            /**
+             * Format: double
+             * @description Of one pair in a step.
+             */
+            seconds_per_pair: number;
+            /** @description The request, with every default written out. */
+            spec: unknown;
+            /**
+             * Format: int64
+             * @description Disk that the trajectory cache takes where nothing of it is kept yet.
+             */
+            trajectory_cache_bytes: number;
         };
         /** @description Something that happened to a job. */
         JobEvent: {
@@ -1724,6 +2462,54 @@ export interface components {
             total: number;
         };
         /** @description One page of a list. */
+        List_AuditEntry: {
+            /** @description The page's rows. */
+            items: {
+                /**
+                 * Format: date-time
+                 * @description When it was answered.
+                 */
+                at: string;
+                /**
+                 * Format: uuid
+                 * @description Of the entry.
+                 */
+                id: string;
+                /**
+                 * @description What was asked.
+                 * @example POST
+                 */
+                method: string;
+                /**
+                 * @description Of what.
+                 * @example /api/v1/jobs
+                 */
+                path: string;
+                /** @description As in the answer's `x-request-id`. */
+                request_id: string;
+                /**
+                 * Format: int32
+                 * @description What was answered.
+                 * @example 202
+                 */
+                status: number;
+                /**
+                 * Format: uuid
+                 * @description Whose it was; null where nobody is asked.
+                 */
+                token_id?: string | null;
+                /** @description The token's name then. */
+                token_name?: string | null;
+            }[];
+            /** @description Give this as `cursor` for the next page; null on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of a list. */
         List_Candidate: {
             /** @description The page's rows. */
             items: {
@@ -1789,6 +2575,136 @@ export interface components {
                  * @description After this many steps.
                  */
                 step: number;
+            }[];
+            /** @description Give this as `cursor` for the next page; null on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of a list. */
+        List_Collection: {
+            /** @description The page's rows. */
+            items: {
+                /**
+                 * Format: date-time
+                 * @description When it was made.
+                 */
+                created_at: string;
+                /** @description For people. */
+                description: string;
+                /**
+                 * Format: uuid
+                 * @description Of the collection.
+                 */
+                id: string;
+                /**
+                 * @description Unique.
+                 * @example hard relations
+                 */
+                name: string;
+                /**
+                 * Format: int64
+                 * @description Graphs in it.
+                 */
+                num_graphs: number;
+            }[];
+            /** @description Give this as `cursor` for the next page; null on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of a list. */
+        List_Delivery: {
+            /** @description The page's rows. */
+            items: {
+                /**
+                 * Format: int32
+                 * @description How often it was sent.
+                 */
+                attempts: number;
+                /**
+                 * Format: date-time
+                 * @description When it was taken.
+                 */
+                delivered_at?: string | null;
+                /**
+                 * Format: uuid
+                 * @description As in `X-Diptych-Delivery`.
+                 */
+                id: string;
+                /**
+                 * Format: uuid
+                 * @description Whose event.
+                 */
+                job_id: string;
+                /** @description What went wrong last. */
+                last_error?: string | null;
+                /**
+                 * Format: int32
+                 * @description HTTP status of the last answer.
+                 */
+                last_status?: number | null;
+                /**
+                 * Format: date-time
+                 * @description When it is sent again, while it waits.
+                 */
+                next_attempt_at: string;
+                /**
+                 * Format: int64
+                 * @description Which of its events.
+                 */
+                sequence: number;
+                /**
+                 * @description `waiting`, `delivered` or `failed`.
+                 * @example delivered
+                 */
+                state: string;
+            }[];
+            /** @description Give this as `cursor` for the next page; null on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of a list. */
+        List_Edit: {
+            /** @description The page's rows. */
+            items: {
+                /**
+                 * Format: date-time
+                 * @description When it was made.
+                 */
+                created_at: string;
+                /**
+                 * Format: uuid
+                 * @description Of the edit.
+                 */
+                id: string;
+                /**
+                 * @description `add_tag`, `remove_tag`, `add_to_collection`, `remove_from_collection` or `revise`.
+                 * @example add_tag
+                 */
+                kind: string;
+                /** @description Graphs that it changed. */
+                num_graphs: number;
+                /**
+                 * @description The tag, the collection's id, or the graph's `img_id`.
+                 * @example blurred
+                 */
+                subject: string;
+                /**
+                 * Format: date-time
+                 * @description When it was taken back.
+                 */
+                undone_at?: string | null;
             }[];
             /** @description Give this as `cursor` for the next page; null on the last. */
             next_cursor?: string | null;
@@ -1899,6 +2815,62 @@ export interface components {
             total: number;
         };
         /** @description One page of a list. */
+        List_Export: {
+            /** @description The page's rows. */
+            items: {
+                /**
+                 * Format: date-time
+                 * @description When it was asked for.
+                 */
+                created_at: string;
+                /** @description Why it failed. */
+                error?: unknown;
+                /** @description What is whole so far: the rows, a data card, Croissant metadata, the licences. */
+                files: components["schemas"]["ExportFile"][];
+                /**
+                 * Format: date-time
+                 * @description When it ended.
+                 */
+                finished_at?: string | null;
+                /**
+                 * @description What it is written as.
+                 * @example pick-a-pic
+                 */
+                format: string;
+                /**
+                 * Format: uuid
+                 * @description Of the export.
+                 */
+                id: string;
+                /**
+                 * Format: uuid
+                 * @description The frozen pairs.
+                 */
+                pairing_id?: string | null;
+                /** @description Rows written. */
+                progress: components["schemas"]["Progress"];
+                /** @description The request, with every default written out. */
+                request: unknown;
+                /**
+                 * Format: date-time
+                 * @description When a worker took it up.
+                 */
+                started_at?: string | null;
+                /**
+                 * @description `queued`, `running`, `succeeded` or `failed`.
+                 * @example succeeded
+                 */
+                state: string;
+            }[];
+            /** @description Give this as `cursor` for the next page; null on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of a list. */
         List_Generation: {
             /** @description The page's rows. */
             items: {
@@ -1967,6 +2939,75 @@ export interface components {
             total: number;
         };
         /** @description One page of a list. */
+        List_GraphSummary: {
+            /** @description The page's rows. */
+            items: {
+                /**
+                 * Format: uuid
+                 * @description The best of the scored candidates (the first of equals).
+                 */
+                best?: string | null;
+                /** @description Its pictures. */
+                candidates: components["schemas"]["CandidateSummary"][];
+                /** @description In words. */
+                caption: string;
+                /**
+                 * Format: uuid
+                 * @description Of the graph.
+                 */
+                id: string;
+                /** @description Its name in the file that it came from. */
+                img_id: string;
+                /** @description Whether no later revision has taken its place. */
+                is_current: boolean;
+                /** @description Codes of the warnings about its record. */
+                lint_codes: string[];
+                /**
+                 * Format: int32
+                 * @description Objects.
+                 */
+                num_objects: number;
+                /**
+                 * Format: int32
+                 * @description Relations.
+                 */
+                num_relations: number;
+                /** @description What is in the picture. */
+                objects: components["schemas"]["SceneObject"][];
+                /** @description How it stands to each other. */
+                relations: components["schemas"]["SceneRelation"][];
+                /**
+                 * Format: uuid
+                 * @description The graph that it is an edited copy of.
+                 */
+                revises?: string | null;
+                /**
+                 * Format: int32
+                 * @description 1, 2, 3 … each time it was edited.
+                 */
+                revision: number;
+                /**
+                 * @description `train` or `held_out`; follows from the content.
+                 * @example train
+                 */
+                split: string;
+                /** @description What curators call it. */
+                tags: string[];
+                /**
+                 * Format: uuid
+                 * @description The worst of the scored candidates; null where all are equal.
+                 */
+                worst?: string | null;
+            }[];
+            /** @description Give this as `cursor` for the next page; null on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of a list. */
         List_Import: {
             /** @description The page's rows. */
             items: {
@@ -1993,10 +3034,20 @@ export interface components {
                  */
                 finished_at?: string | null;
                 /**
+                 * @description What the file was read as.
+                 * @example laion-sg
+                 */
+                format: string;
+                /**
                  * Format: uuid
                  * @description Of the import.
                  */
                 id: string;
+                /**
+                 * Format: uuid
+                 * @description Of imported pairs: the frozen pairing that they are now.
+                 */
+                pairing_id?: string | null;
                 /**
                  * Format: int64
                  * @description Records in the file.
@@ -2461,6 +3512,51 @@ export interface components {
             total: number;
         };
         /** @description One page of a list. */
+        List_Token: {
+            /** @description The page's rows. */
+            items: {
+                /**
+                 * Format: date-time
+                 * @description When it was made.
+                 */
+                created_at: string;
+                /**
+                 * Format: date-time
+                 * @description From then on it is worth nothing; null: never.
+                 */
+                expires_at?: string | null;
+                /**
+                 * Format: uuid
+                 * @description Of the token.
+                 */
+                id: string;
+                /**
+                 * Format: date-time
+                 * @description To the minute.
+                 */
+                last_used_at?: string | null;
+                /**
+                 * @description For people.
+                 * @example nightly export
+                 */
+                name: string;
+                /**
+                 * Format: date-time
+                 * @description When it was taken back.
+                 */
+                revoked_at?: string | null;
+                /** @description `read`, `curate`, `train`, `admin`. */
+                scopes: string[];
+            }[];
+            /** @description Give this as `cursor` for the next page; null on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of a list. */
         List_Value: {
             /** @description The page's rows. */
             items: unknown[];
@@ -2517,6 +3613,35 @@ export interface components {
              */
             total: number;
         };
+        /** @description One page of a list. */
+        List_Webhook: {
+            /** @description The page's rows. */
+            items: {
+                /** @description Whether it is told of new events. */
+                active: boolean;
+                /**
+                 * Format: date-time
+                 * @description When it was made.
+                 */
+                created_at: string;
+                /** @description Kinds of events; none: all. */
+                events: string[];
+                /**
+                 * Format: uuid
+                 * @description Of the webhook.
+                 */
+                id: string;
+                /** @description Where to. */
+                url: string;
+            }[];
+            /** @description Give this as `cursor` for the next page; null on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
         /** @description A model folder. */
         Model: {
             /** @description The settings that matter here. */
@@ -2533,6 +3658,16 @@ export interface components {
              * @example tiny
              */
             name: string;
+        };
+        /** @description A new token, and the only time that its secret is shown. */
+        NewToken: components["schemas"]["Token"] & {
+            /** @description What goes into `Authorization: Bearer …`. */
+            secret: string;
+        };
+        /** @description A new webhook, and the only time that its secret is shown. */
+        NewWebhook: components["schemas"]["Webhook"] & {
+            /** @description Key of the signature in `X-Diptych-Signature: t=SECONDS,v1=HEX`, the HMAC-SHA-256 of `SECONDS.BODY`. */
+            secret: string;
         };
         /** @description Two pictures of one graph, one better. */
         Pair: {
@@ -2789,6 +3924,13 @@ export interface components {
             /** @description A way out. */
             suggestion?: string | null;
         };
+        /** @description A graph that took another's place. */
+        Revision: {
+            /** @description Takes it back. */
+            edit: components["schemas"]["Edit"];
+            /** @description The new graph. */
+            graph: components["schemas"]["GraphSummary"];
+        };
         /** @description A thing in a picture. */
         SceneObject: {
             /** @description How it is. */
@@ -2840,6 +3982,24 @@ export interface components {
              * @description In 0..=1.
              */
             score: number;
+        };
+        /** @description One bar: scores in `from..to` (the last includes its end). */
+        ScoreBin: {
+            /**
+             * Format: int64
+             * @description Candidates in between.
+             */
+            count: number;
+            /**
+             * Format: double
+             * @description Lower border.
+             */
+            from: number;
+            /**
+             * Format: double
+             * @description Upper border.
+             */
+            to: number;
         };
         /** @description An answerer that has scored candidates here. */
         Scorer: {
@@ -2934,6 +4094,66 @@ export interface components {
              */
             size: string;
         };
+        /**
+         * @description The tags of a graph.
+         * @example {
+         *       "tags": [
+         *         "good",
+         *         "two relations"
+         *       ]
+         *     }
+         */
+        TagsRequest: {
+            /** @description All of them; others are taken off. */
+            tags: string[];
+        };
+        /** @description A token, without its secret. */
+        Token: {
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description From then on it is worth nothing; null: never.
+             */
+            expires_at?: string | null;
+            /**
+             * Format: uuid
+             * @description Of the token.
+             */
+            id: string;
+            /**
+             * Format: date-time
+             * @description To the minute.
+             */
+            last_used_at?: string | null;
+            /**
+             * @description For people.
+             * @example nightly export
+             */
+            name: string;
+            /**
+             * Format: date-time
+             * @description When it was taken back.
+             */
+            revoked_at?: string | null;
+            /** @description `read`, `curate`, `train`, `admin`. */
+            scopes: string[];
+        };
+        /**
+         * @description What to change of a collection; what is not named stays.
+         * @example {
+         *       "description": "Three relations and more"
+         *     }
+         */
+        UpdateCollectionRequest: {
+            /** @description For people. */
+            description?: string | null;
+            /** @description Unique. */
+            name?: string | null;
+        };
         /** @description A vote. */
         Vote: {
             /**
@@ -3000,6 +4220,25 @@ export interface components {
             /** @description Pairs that this voter has judged or skipped. */
             voted: number;
         };
+        /** @description An address that is told of the events of jobs. */
+        Webhook: {
+            /** @description Whether it is told of new events. */
+            active: boolean;
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            /** @description Kinds of events; none: all. */
+            events: string[];
+            /**
+             * Format: uuid
+             * @description Of the webhook.
+             */
+            id: string;
+            /** @description Where to. */
+            url: string;
+        };
     };
     responses: never;
     parameters: never;
@@ -3009,6 +4248,42 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    list_audit: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Rows a page, 1 to 200. */
+                limit?: number;
+                /** @description Of this token alone. */
+                token_id?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_AuditEntry"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     find_candidate: {
         parameters: {
             query?: never;
@@ -3140,6 +4415,180 @@ export interface operations {
             };
         };
     };
+    list_collections: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Rows a page, 1 to 200. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_Collection"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_collection: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateCollectionRequest"];
+            };
+        };
+        responses: {
+            /** @description Made */
+            201: {
+                headers: {
+                    /** @description The collection */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Collection"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_collection: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The collection */
+            200: {
+                headers: {
+                    /** @description Its version */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Collection"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_collection: {
+        parameters: {
+            query?: never;
+            header: {
+                /** @description The ETag that was seen */
+                "If-Match": string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Deleted */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    update_collection: {
+        parameters: {
+            query?: never;
+            header: {
+                /** @description The ETag that was seen */
+                "If-Match": string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateCollectionRequest"];
+            };
+        };
+        responses: {
+            /** @description Changed */
+            200: {
+                headers: {
+                    /** @description Its new version */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Collection"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     show_demo: {
         parameters: {
             query?: never;
@@ -3191,6 +4640,71 @@ export interface operations {
                 };
                 content: {
                     "application/json": unknown;
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_edits: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Rows a page, 1 to 200. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_Edit"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    undo_edit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Taken back */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Edit"];
                 };
             };
             /** @description A problem */
@@ -3348,6 +4862,150 @@ export interface operations {
             };
         };
     };
+    list_exports: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Rows a page, 1 to 200. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_Export"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_export: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateExportRequest"];
+            };
+        };
+        responses: {
+            /** @description Queued */
+            202: {
+                headers: {
+                    /** @description The export */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Export"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_export: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The export */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Export"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_export_file: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description `bytes=FROM-TO`, `bytes=FROM-` or `bytes=-LAST` */
+                Range?: string | null;
+            };
+            path: {
+                id: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": unknown;
+                };
+            };
+            /** @description The range */
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": unknown;
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_generations: {
         parameters: {
             query?: {
@@ -3453,28 +5111,54 @@ export interface operations {
             query?: {
                 /** @description An object has this attribute. */
                 attribute?: string;
+                /** @description It is in this collection. */
+                collection_id?: string;
                 /** @description `next_cursor` of the page before, with the same order and conditions. */
                 cursor?: string;
                 /** @description Whether to count facets; they cost more than the page. */
                 facets?: boolean;
                 /** @description With, or without, candidates. */
                 has_candidates?: boolean;
+                /** @description With, or without, any warning. */
+                has_lint?: boolean;
+                /** @description The score counts the questions of this kind alone: `entity`, `attribute` or `relation`. */
+                kind?: string;
                 /** @description An object has this label. */
                 label?: string;
                 /** @description Rows a page, 1 to 200. */
                 limit?: number;
+                /**
+                 * @description It has a warning with this code.
+                 * @example W_NO_RELATIONS
+                 */
+                lint?: string;
                 /** @description A candidate scores at most this. */
                 max_score?: number;
                 /** @description The metric of the score conditions and orders. */
                 metric?: string;
+                /** @description Two answerers differ by at least this about one candidate. */
+                min_disagreement?: number;
                 /** @description A candidate scores at least this. */
                 min_score?: number;
+                /**
+                 * @description These things are in it together: `(circle{red})-[left of]->(*{blue})`; parts are joined by `;`, `*` is anything, and
+                 *     `(a:dog)` is the same thing as a later `(a)`.
+                 * @example (*{red})-[left of]->(*{blue})
+                 */
+                pattern?: string;
+                /**
+                 * @description As `pattern`, in words; "thing" and "object" are anything.
+                 * @example a red thing left of a blue thing
+                 */
+                phrase?: string;
                 /** @description A relation has this predicate. */
                 relation?: string;
                 /** @description `oldest` (default), `newest`, `best_score`, `worst_score` or `spread`. */
                 sort?: string;
                 /** @description `train` or `held_out`. */
                 split?: string;
+                /** @description It has this tag. */
+                tag?: string;
                 /** @description Part of the caption or of `img_id`, whatever the case. */
                 text?: string;
             };
@@ -3518,6 +5202,8 @@ export interface operations {
             /** @description The graph */
             200: {
                 headers: {
+                    /** @description Its version */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3553,6 +5239,151 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["List_Candidate"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revise_graph: {
+        parameters: {
+            query?: never;
+            header: {
+                /** @description The ETag that was seen */
+                "If-Match": string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        /** @description A LAION-SG record with the same img_id */
+        requestBody: {
+            content: {
+                "application/json": unknown;
+            };
+        };
+        responses: {
+            /** @description The new revision */
+            201: {
+                headers: {
+                    /** @description The new graph */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Revision"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_graph_revisions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All of them */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_GraphSummary"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_graph_tags: {
+        parameters: {
+            query?: never;
+            header: {
+                /** @description The ETag that was seen */
+                "If-Match": string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TagsRequest"];
+            };
+        };
+        responses: {
+            /** @description The graph */
+            200: {
+                headers: {
+                    /** @description Its new version */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GraphSummary"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    edit_graphs: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BulkRequest"];
+            };
+        };
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BulkResult"];
                 };
             };
             /** @description A problem */
@@ -3633,6 +5464,12 @@ export interface operations {
         parameters: {
             query?: {
                 /**
+                 * @description What is in it. `laion-sg` (default): scene graphs. `visual-genome`: its original `scene_graphs.json`. `prompts`: a
+                 *     caption a line. `images`: a tar of pictures, each beside a `.txt` with its caption. `pick-a-pic`: parquet of pairs,
+                 *     which become a frozen pairing. `scores`, `answers`: JSON lines as exports have them.
+                 */
+                format?: string;
+                /**
                  * @description Its ending says what it is: `.json` (an array), `.jsonl` or `.ndjson` (lines), any of them with `.gz`. A multipart
                  *     upload brings its own name.
                  * @example graphs.jsonl.gz
@@ -3649,8 +5486,11 @@ export interface operations {
                 "application/gzip": number[];
                 "application/json": unknown;
                 "application/octet-stream": number[];
+                "application/vnd.apache.parquet": number[];
                 "application/x-ndjson": string;
+                "application/x-tar": number[];
                 "multipart/form-data": number[];
+                "text/plain": string;
             };
         };
         responses: {
@@ -3779,7 +5619,10 @@ export interface operations {
     };
     create_job: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only check the request and say what the job would cost. */
+                dry_run?: boolean;
+            };
             header?: {
                 /** @description 1 to 255 characters; the same key with another request is a conflict */
                 "Idempotency-Key"?: string | null;
@@ -3793,6 +5636,15 @@ export interface operations {
             };
         };
         responses: {
+            /** @description A dry run */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobEstimate"];
+                };
+            };
             /** @description Queued */
             202: {
                 headers: {
@@ -4649,6 +6501,195 @@ export interface operations {
             };
         };
     };
+    create_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateSessionRequest"];
+            };
+        };
+        responses: {
+            /** @description The token that the pages act as */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Token"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    end_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Ended */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_tokens: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Rows a page, 1 to 200. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_Token"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateTokenRequest"];
+            };
+        };
+        responses: {
+            /** @description Made */
+            201: {
+                headers: {
+                    /** @description The token */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewToken"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The token */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Token"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Taken back */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_votes: {
         parameters: {
             query?: {
@@ -4848,6 +6889,176 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["VoteQueue"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_webhooks: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Rows a page, 1 to 200. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_Webhook"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_webhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateWebhookRequest"];
+            };
+        };
+        responses: {
+            /** @description Made */
+            201: {
+                headers: {
+                    /** @description The webhook */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewWebhook"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_webhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The webhook */
+            200: {
+                headers: {
+                    /** @description Its version */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Webhook"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_webhook: {
+        parameters: {
+            query?: never;
+            header: {
+                /** @description The ETag that was seen */
+                "If-Match": string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Deleted */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_deliveries: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Rows a page, 1 to 200. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_Delivery"];
                 };
             };
             /** @description A problem */

@@ -84,7 +84,7 @@ fn record(image: &Value) -> Value {
         // A thing that relates to itself says nothing; the original has a few of them.
         .filter(|relation| relation["item1"] != relation["item2"])
         .collect();
-    json!({ "img_id": format!("vg-{id}"), "name": format!("{id}.jpg"), "caption_ori": "", "items": items,
+    json!({ "img_id": if id.is_empty() { id.clone() } else { format!("vg-{id}") }, "name": format!("{id}.jpg"), "caption_ori": "", "items": items,
             "relations": relations })
 }
 
