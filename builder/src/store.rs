@@ -56,6 +56,14 @@ pub async fn connect(url: &str) -> Result<PgPool> {
     Ok(pool)
 }
 
+/// Which transactions a reader sees now: as long as it is the same, so is everything that is read.
+///
+/// # Errors
+/// Those of the store.
+pub async fn snapshot(conn: &mut sqlx::PgConnection) -> Result<String> {
+    Ok(sqlx::query_scalar!(r#"SELECT pg_current_snapshot()::text AS "snapshot!""#).fetch_one(conn).await?)
+}
+
 /// Brings the schema up to date. Safe to call from several processes at once (sqlx takes an advisory lock).
 pub async fn migrate(pool: &PgPool) -> Result<()> {
     Ok(MIGRATOR.run(pool).await?)

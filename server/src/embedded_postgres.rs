@@ -339,6 +339,7 @@ fn settings(socket: &Path) -> String {
          random_page_cost = 1.1\n\
          # Queries here are short; compiling them, or sharing them out over a container's small /dev/shm, costs more.\n\
          jit = off\n\
+         autovacuum_naptime = 10s\n\
          max_parallel_workers_per_gather = 0\n\
          timezone = 'UTC'\n\
          log_timezone = 'UTC'\n",

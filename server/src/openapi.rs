@@ -45,7 +45,7 @@ pub fn finish(mut document: OpenApi) -> OpenApi {
 
 /// The document as it stands in `server/openapi.json`.
 pub fn text() -> Result<String, serde_json::Error> {
-    let (_, document) = crate::router::api();
+    let document = crate::router::document();
     let mut text = serde_json::to_string_pretty(&finish(document))?;
     text.push('\n');
     Ok(text)

@@ -24,14 +24,13 @@ use crate::api::{
 use crate::auth;
 use crate::problem::Problem;
 use crate::state::AppState;
-use crate::{docs, embedded_web, extract, openapi};
+use crate::{docs, embedded_web, extract, openapi, unchanged};
 
 /// Everything under `/api/v1` that is done within seconds.
 fn quick() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(health::show_health))
         .routes(routes!(demo::show_demo, demo::start_demo))
-        .routes(routes!(graphs::list_graphs))
         .routes(routes!(graphs::find_graph))
         .routes(routes!(graphs::list_graph_candidates))
         .routes(routes!(edits::edit_graphs))
@@ -48,8 +47,6 @@ fn quick() -> OpenApiRouter<AppState> {
         .routes(routes!(candidates::find_candidate_image))
         .routes(routes!(candidates::list_candidate_scores))
         .routes(routes!(candidates::list_candidate_answers))
-        .routes(routes!(questions::list_questions))
-        .routes(routes!(scorers::list_scorers))
         .routes(routes!(generations::list_generations, generations::create_generation))
         .routes(routes!(generations::find_generation))
         .routes(routes!(score_runs::list_score_runs, score_runs::create_score_run))
@@ -57,15 +54,12 @@ fn quick() -> OpenApiRouter<AppState> {
         .routes(routes!(pairings::preview_pairing))
         .routes(routes!(pairings::list_pairings, pairings::create_pairing))
         .routes(routes!(pairings::find_pairing))
-        .routes(routes!(pairings::list_pairs))
         .routes(routes!(pairing_comparison::compare_pairings))
         .routes(routes!(votes::list_votes, votes::create_vote))
         .routes(routes!(votes::show_vote_queue))
         .routes(routes!(votes::show_vote_agreement))
         .routes(routes!(votes::find_vote, votes::delete_vote))
-        .routes(routes!(imports::list_imports))
         .routes(routes!(imports::find_import))
-        .routes(routes!(imports::list_rejects))
         .routes(routes!(models::list_models))
         .routes(routes!(jobs::list_jobs, jobs::create_job))
         .routes(routes!(jobs::find_job))
@@ -94,6 +88,17 @@ fn quick() -> OpenApiRouter<AppState> {
         .routes(routes!(webhooks::list_deliveries))
 }
 
+/// Lists that many ask for again and again, and that follow from the store alone.
+fn lists() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(graphs::list_graphs))
+        .routes(routes!(questions::list_questions))
+        .routes(routes!(scorers::list_scorers))
+        .routes(routes!(imports::list_imports))
+        .routes(routes!(imports::list_rejects))
+        .routes(routes!(pairings::list_pairs))
+}
+
 /// What may take as long as its upload.
 fn slow() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -102,15 +107,21 @@ fn slow() -> OpenApiRouter<AppState> {
         .routes(routes!(exports::find_export_file))
 }
 
-/// The API without its layers, and its document.
-pub fn api() -> (Router<AppState>, utoipa::openapi::OpenApi) {
-    let quick = quick().layer(middleware::from_fn(no_store));
+/// The API's document as the code has it.
+pub fn document() -> utoipa::openapi::OpenApi {
+    api(lists()).1
+}
+
+/// The API without its outer layers, and its document.
+fn api(lists: OpenApiRouter<AppState>) -> (Router<AppState>, utoipa::openapi::OpenApi) {
+    let quick = quick().merge(lists).layer(middleware::from_fn(no_store));
     OpenApiRouter::with_openapi(openapi::head()).nest("/api/v1", quick.merge(slow())).split_for_parts()
 }
 
 /// The whole service.
 pub fn router(state: AppState) -> Router {
-    let (api, document) = api();
+    let keeps = middleware::from_fn_with_state(state.clone(), unchanged::layer);
+    let (api, document) = api(lists().layer(keeps));
     let document = openapi::finish(document);
     let seconds = Duration::from_secs(state.limits.seconds);
     let show_document = routing::get(move || {

@@ -10,6 +10,7 @@ use sqlx::{PgConnection, Postgres};
 use crate::auth::RateLimiter;
 use crate::events::EventHub;
 use crate::problem::Result;
+use crate::unchanged::KeptAnswers;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub struct AppState {
     pub limits: Arc<Limits>,
     /// Requests that each token may still make.
     pub rates: RateLimiter,
+    /// Answers that are given again while nothing has changed.
+    pub kept: KeptAnswers,
 }
 
 /// How much a caller may ask for at once.
@@ -57,7 +60,13 @@ impl Default for Limits {
 impl AppState {
     /// `events` is told of new events by [`crate::events::listen`].
     pub fn new(context: TaskContext, limits: Limits) -> Self {
-        Self { context, events: EventHub::default(), limits: Arc::new(limits), rates: RateLimiter::default() }
+        Self {
+            context,
+            events: EventHub::default(),
+            limits: Arc::new(limits),
+            rates: RateLimiter::default(),
+            kept: KeptAnswers::default(),
+        }
     }
 
     /// A connection to the store.

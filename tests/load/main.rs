@@ -30,17 +30,16 @@ const SECONDS: f64 = 10.0;
 const IMPORTED: usize = 20_000;
 
 /// What a curator's page asks of lists.
-const LISTS: [&str; 10] = [
+const LISTS: [&str; 9] = [
     "graphs?facets=false",
     "graphs?split=train&facets=false",
-    "graphs?sort=score&facets=false",
+    "graphs?sort=best_score&facets=false",
     "graphs?label=circle&facets=false",
     "graphs?attribute=red&min_score=0.5&facets=false",
     "graphs?phrase=a+red+thing+left+of+a+blue+thing&facets=false",
     "graphs?text=star&facets=false",
     "graphs?kind=relation&max_score=0.5&facets=false",
     "graphs?attribute=red",
-    "generations",
 ];
 
 fn main() -> anyhow::Result<()> {
@@ -96,40 +95,58 @@ async fn fill(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every list in turn by [`CALLERS`] callers, each asking again as soon as it was answered.
+/// Lists in turn by [`CALLERS`] callers, each asking again as soon as it was answered: first the same ones again and again,
+/// as pages do, then ones that nobody asked before.
 async fn lists(client: &Client, table: &mut Table) -> anyhow::Result<()> {
-    eprintln!("Lists: {CALLERS} callers for {SECONDS} s");
     for path in LISTS {
-        client.get(path).await.with_context(|| path.to_owned())?;
+        let mut times = Vec::new();
+        for turn in 0..10 {
+            let begun = Instant::now();
+            client.get(&format!("{path}{}", new_bound(path, turn))).await.with_context(|| path.to_owned())?;
+            times.push(begun.elapsed().as_secs_f64() * 1e3);
+        }
+        table.times(&format!("`GET /{path}`, one caller, never asked before"), times, None);
     }
-    let end = Instant::now() + Duration::from_secs_f64(SECONDS);
-    let callers = (0..CALLERS).map(|caller| {
-        let client = client.clone();
-        tokio::spawn(async move {
-            let mut times = Vec::new();
-            for turn in caller.. {
-                let begun = Instant::now();
-                if begun >= end {
-                    break;
-                }
-                client.get(LISTS[turn % LISTS.len()]).await?;
-                times.push((turn % LISTS.len(), begun.elapsed().as_secs_f64() * 1e3));
-            }
-            anyhow::Ok(times)
-        })
-    });
-    let mut times: Vec<(usize, f64)> = Vec::new();
-    for caller in callers.collect::<Vec<_>>() {
-        times.extend(caller.await??);
+    for (what, is_new) in
+        [("the lists above, asked again and again", false), ("the same, each with a bound of its own", true)]
+    {
+        eprintln!("{what}: {CALLERS} callers for {SECONDS} s");
+        let end = Instant::now() + Duration::from_secs_f64(SECONDS);
+        let callers: Vec<_> =
+            (0..CALLERS).map(|caller| tokio::spawn(call(client.clone(), caller, is_new, end))).collect();
+        let mut times = Vec::new();
+        for caller in callers {
+            times.extend(caller.await??);
+        }
+        let rate = times.len() as f64 / SECONDS;
+        table.times(&format!("{what}, {CALLERS} callers, {rate:.0} requests/s"), times, Some(50.0));
     }
-    for (index, path) in LISTS.iter().enumerate() {
-        let its: Vec<f64> = times.iter().filter(|one| one.0 == index).map(|one| one.1).collect();
-        table.times(&format!("`GET /{path}`"), its, None);
-    }
-    let all: Vec<f64> = times.iter().map(|one| one.1).collect();
-    let rate = all.len() as f64 / SECONDS;
-    table.times(&format!("all lists, {CALLERS} callers, {rate:.0} requests/s"), all, Some(50.0));
     Ok(())
+}
+
+/// The milliseconds of one caller's requests.
+async fn call(client: Client, caller: usize, is_new: bool, end: Instant) -> anyhow::Result<Vec<f64>> {
+    let mut times = Vec::new();
+    for turn in 0.. {
+        let begun = Instant::now();
+        if begun >= end {
+            break;
+        }
+        let path = LISTS[(caller + turn) % LISTS.len()];
+        let bound = if is_new { new_bound(path, 1000 + caller * 1_000_000 + turn) } else { String::new() };
+        client.get(&format!("{path}{bound}")).await?;
+        times.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(times)
+}
+
+/// A condition that nobody asked for before and that leaves something over.
+fn new_bound(path: &str, number: usize) -> String {
+    let separator = if path.contains('?') { '&' } else { '?' };
+    match path.contains("_score=") {
+        true => format!("{separator}min_disagreement=-{number}"),
+        false => format!("{separator}max_score={}", 1.0 + number as f64),
+    }
 }
 
 async fn preview(client: &Client, table: &mut Table) -> anyhow::Result<()> {

@@ -156,11 +156,7 @@ pub async fn update_collection(
 #[utoipa::path(delete, path = "/collections/{id}", tag = "graphs",
     params(("id" = Uuid, Path), ("If-Match" = String, Header, description = "The ETag that was seen")),
     responses((status = 204, description = "Deleted"), Problems))]
-pub async fn delete_collection(
-    State(state): State<AppState>,
-    Id(id): Id,
-    seen: IfMatch,
-) -> Result<StatusCode> {
+pub async fn delete_collection(State(state): State<AppState>, Id(id): Id, seen: IfMatch) -> Result<StatusCode> {
     let mut connection = state.connection().await?;
     load(&mut connection, id).await?;
     if !store::collection::delete(&mut connection, id, seen.version()?).await? {

@@ -160,11 +160,7 @@ pub async fn find_webhook(
 #[utoipa::path(delete, path = "/webhooks/{id}", tag = "access",
     params(("id" = Uuid, Path), ("If-Match" = String, Header, description = "The ETag that was seen")),
     responses((status = 204, description = "Deleted"), Problems))]
-pub async fn delete_webhook(
-    State(state): State<AppState>,
-    Id(id): Id,
-    seen: IfMatch,
-) -> Result<StatusCode> {
+pub async fn delete_webhook(State(state): State<AppState>, Id(id): Id, seen: IfMatch) -> Result<StatusCode> {
     let mut connection = state.connection().await?;
     load(&mut connection, id).await?;
     if !store::webhook::delete(&mut connection, id, seen.version()?).await? {
