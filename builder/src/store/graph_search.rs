@@ -319,7 +319,7 @@ pub async fn score_histogram(conn: &mut PgConnection, filter: &Filter, bins: usi
     push_filter(&mut query, filter);
     // The largest score would open a bin of its own.
     query.push(
-        "), ends AS (SELECT min(score) AS low, max(score) AS high FROM scored)
+        "), ends AS MATERIALIZED (SELECT min(score) AS low, max(score) AS high FROM scored)
          SELECT e.low, e.high,
                 CASE WHEN e.high > e.low THEN least(floor((s.score - e.low) / (e.high - e.low) * ",
     );
