@@ -7,7 +7,7 @@ CHROMIUM ?= /usr/bin/chromium
 # With torch, diffusers, transformers and safetensors, for `bench`, `memory` and `goldens` alone.
 PYTHON ?= python3
 
-.PHONY: demo test lint build web setup-browser screenshots pretrain bench memory load fuzz goldens kills
+.PHONY: demo test lint build web setup-browser screenshots pretrain bench memory load schema fuzz goldens kills
 
 ## build: the web pages, then the binary that embeds them
 build: web
@@ -43,6 +43,7 @@ setup-browser: tests/browser/node_modules/.installed
 ## test: everything
 test: build lint setup-browser
 	$(CARGO) test --release --locked --workspace
+	python3 tests/schema/run.py
 	cd web && npm test
 	cd tests/browser && npm test
 
@@ -66,6 +67,10 @@ bench: build
 ## memory: peak of a UNet's gradient at several sizes (docs/memory.md)
 memory: build
 	$(PYTHON) scripts/memory.py $(ARGS)
+
+## schema: cases made from the API's document; `ARGS="--seconds 300"`
+schema: build
+	python3 tests/schema/run.py $(ARGS)
 
 ## load: what the service bears under 64 callers, 1,000 listeners and hostile requests, as a table (docs/api.md)
 load: build
