@@ -1,5 +1,4 @@
 /** The shell: navigation, theme, connection, and which page an address shows. */
-import { useEffect } from "preact/hooks";
 import { Link, Route, Switch, useLocation } from "wouter-preact";
 import * as api from "./api/client";
 import { useResource } from "./api/resource";
@@ -14,6 +13,7 @@ import { OverviewPage } from "./pages/overview";
 import { PairingPage } from "./pages/pairing";
 import { PairsPage } from "./pages/pairs";
 import { VotesPage } from "./pages/votes";
+import { useScrollMemory } from "./scroll-memory";
 import { themeChoice, type ThemeChoice } from "./theme";
 
 const NAVIGATION: { href: string; label: string; icon: IconName; under: string[] }[] = [
@@ -85,7 +85,7 @@ function Sidebar() {
 
 export function App() {
   const [path] = useLocation();
-  useEffect(() => window.scrollTo(0, 0), [path]);
+  useScrollMemory(path);
   return (
     <div class="shell">
       <a class="skip button" href="#main">

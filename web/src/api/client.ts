@@ -1,4 +1,5 @@
 /** Every request that a page makes: one function a resource. */
+import { signal } from "@preact/signals";
 import type { SchemaProperty } from "../job-form";
 import type { paths } from "./schema";
 import type {
@@ -12,8 +13,8 @@ import type {
   GraphDetail,
   GraphPage,
   Health,
-  ImportSummary,
   Job,
+  JobEstimate,
   JobEvent,
   JobSample,
   MetricPoint,
@@ -23,7 +24,6 @@ import type {
   PairingComparison,
   PairingPreview,
   Policy,
-  Reject,
   Scorer,
   ScoreRun,
   Vote,
@@ -32,7 +32,7 @@ import type {
   VoteQueue,
 } from "./types";
 
-const ROOT = "/api/v1";
+export const ROOT = "/api/v1";
 
 /** An RFC 9457 problem, or what came instead of one. */
 export class ApiError extends Error {
@@ -57,7 +57,10 @@ export function withQuery(path: string, query: Query = {}): string {
   return text ? `${path}?${text}` : path;
 }
 
-async function request<T>(method: string, path: string, init: RequestInit = {}): Promise<T> {
+/** Whether the service wants to know who one is: an answer was 401. */
+export const signInWanted = signal(false);
+
+export async function request<T>(method: string, path: string, init: RequestInit = {}): Promise<T> {
   let response: Response;
   try {
     response = await fetch(ROOT + path, { method, ...init, headers: { accept: "application/json", ...init.headers } });
@@ -67,11 +70,15 @@ async function request<T>(method: string, path: string, init: RequestInit = {}):
   }
   const text = await response.text();
   const body: unknown = text ? parseJson(text) : null;
-  if (!response.ok) {
-    const problem = (body ?? {}) as { title?: string; detail?: string; errors?: { pointer?: string; detail?: string }[] };
-    throw new ApiError(response.status, problem.title ?? `Status ${response.status}`, problem.detail ?? null, problem.errors);
-  }
+  if (!response.ok) throw problemOf(response.status, body);
   return body as T;
+}
+
+/** What a refusal says. */
+export function problemOf(status: number, body: unknown): ApiError {
+  if (status === 401) signInWanted.value = true;
+  const problem = (body ?? {}) as { title?: string; detail?: string; errors?: { pointer?: string; detail?: string }[] };
+  return new ApiError(status, problem.title ?? `Status ${status}`, problem.detail ?? null, problem.errors);
 }
 
 /** Seeds are 64-bit: as numbers they would lose their last digits, so those that would are read as text. */
@@ -87,12 +94,12 @@ export function parseJson(text: string): unknown {
 type ApiPath = keyof paths extends infer P ? (P extends `/api/v1${infer Rest}` ? Rest : never) : never;
 
 /** Fills `{id}` and the like; an address that the API does not have does not compile. */
-function address(path: ApiPath, fields: Record<string, string> = {}): string {
+export function address(path: ApiPath, fields: Record<string, string> = {}): string {
   return path.replace(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(fields[name] ?? ""));
 }
 
-const get = <T>(path: string, query?: Query, signal?: AbortSignal) => request<T>("GET", withQuery(path, query), { signal });
-const post = <T>(path: string, body: unknown, init: RequestInit = {}) =>
+export const get = <T>(path: string, query?: Query, signal?: AbortSignal) => request<T>("GET", withQuery(path, query), { signal });
+export const post = <T>(path: string, body: unknown, init: RequestInit = {}) =>
   request<T>("POST", path, {
     ...init,
     body: JSON.stringify(body),
@@ -122,7 +129,18 @@ export interface GraphQuery {
   sort?: string;
   has_candidates?: boolean;
   text?: string;
+  /** A part of the graph in words: "a red thing left of a blue thing". */
+  phrase?: string;
+  /** The same written out: `(circle{red})-[left of]->(*{blue})`. */
+  pattern?: string;
+  tag?: string;
+  collection_id?: string;
+  lint?: string;
   metric?: string;
+  /** The score of the questions of one kind alone. */
+  kind?: string;
+  min_score?: string;
+  max_score?: string;
   /** False spares the server the counting. */
   facets?: boolean;
   limit?: number;
@@ -173,6 +191,8 @@ export async function jobSchema(signal?: AbortSignal): Promise<Record<string, Sc
   const document = await get<{ components: { schemas: { CreateJobRequest: { properties: Record<string, SchemaProperty> } } } }>("/openapi.json", {}, signal);
   return document.components.schemas.CreateJobRequest.properties;
 }
+export const estimateJob = (spec: unknown, signal?: AbortSignal) =>
+  post<JobEstimate>(withQuery(address("/jobs"), { dry_run: true }), spec, { signal });
 export const createJob = (spec: unknown, idempotencyKey: string) =>
   post<Job>(address("/jobs"), spec, { headers: { "idempotency-key": idempotencyKey } });
 export type JobAction = "pause" | "resume" | "cancel" | "save" | "sample";
@@ -189,11 +209,3 @@ export const listEvaluations = (job?: string, signal?: AbortSignal) =>
   get<Page<Evaluation>>(address("/evaluations"), { job_id: job }, signal);
 export const listEvaluationImages = (id: string, cursor?: string | null, signal?: AbortSignal) =>
   get<Page<EvaluationImage>>(address("/evaluations/{id}/images", { id }), { limit: 200, cursor }, signal);
-
-export const listImports = (signal?: AbortSignal) => get<Page<ImportSummary>>(address("/imports"), { limit: 50 }, signal);
-export const listRejects = (id: string, signal?: AbortSignal) => get<Page<Reject>>(address("/imports/{id}/rejects", { id }), { limit: 200 }, signal);
-export const importFile = (file: File) =>
-  request<ImportSummary>("POST", withQuery(address("/imports"), { name: file.name }), {
-    body: file,
-    headers: { "content-type": file.name.endsWith(".gz") ? "application/gzip" : "application/json" },
-  });

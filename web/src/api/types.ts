@@ -169,3 +169,13 @@ export interface Demo {
 export type ImportSummary = Omit<Schemas["Import"], "error" | "finished_at" | "state">;
 export type Reject = Schemas["Reject"];
 export type Health = Schemas["Health"];
+
+export type JobEstimate = Schemas["JobEstimate"];
+export type Edit = Schemas["Edit"];
+export type BulkResult = Schemas["BulkResult"];
+export type Collection = Schemas["Collection"];
+export type Revision = Schemas["Revision"];
+export type ExportSummary = Narrow<Schemas["Export"], { error?: { title?: string; detail?: string; message?: string } | string | null }>;
+export type Token = Schemas["Token"];
+export type NewToken = Schemas["NewToken"];
+export type AuditEntry = Schemas["AuditEntry"];
