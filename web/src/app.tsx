@@ -22,7 +22,8 @@ const NAVIGATION: { href: string; label: string; icon: IconName; under: string[]
   { href: "/pairs", label: "Pairs", icon: "pairs", under: ["/pairs", "/pairings"] },
   { href: "/votes", label: "Votes", icon: "votes", under: ["/votes"] },
   { href: "/jobs", label: "Jobs", icon: "jobs", under: ["/jobs"] },
-  { href: "/imports", label: "Imports", icon: "imports", under: ["/imports"] },
+  { href: "/imports", label: "Data", icon: "imports", under: ["/imports"] },
+  { href: "/access", label: "Access", icon: "key", under: ["/access"] },
 ];
 
 const THEMES: Record<ThemeChoice, { next: ThemeChoice; icon: IconName; label: string }> = {

@@ -179,3 +179,4 @@ export type ExportSummary = Narrow<Schemas["Export"], { error?: { title?: string
 export type Token = Schemas["Token"];
 export type NewToken = Schemas["NewToken"];
 export type AuditEntry = Schemas["AuditEntry"];
+export type ScoreBin = Schemas["ScoreBin"];

@@ -1,145 +1,93 @@
-/** The graph browser: cards with the graph, its four candidates and their scores; filters in the address. */
-import { useCallback, useEffect, useState } from "preact/hooks";
+/** The graph browser: all graphs in one long grid, narrowed by what is in them and how they score; all of it in the address. */
+import { useEffect, useState } from "preact/hooks";
 import { Link } from "wouter-preact";
 import { useAddress } from "../address";
 import * as api from "../api/client";
+import { listCollections, type WhichGraphs } from "../api/curation";
+import { useGraphList } from "../api/graph-list";
 import { useResource } from "../api/resource";
-import type { CandidateSummary, GraphSummary } from "../api/types";
-import { Bar, Empty, ErrorNotice, Picture, Segmented, Sentinel, Skeleton } from "../components/basics";
-import { GraphThumbnail } from "../components/graph-view";
+import { Empty, ErrorNotice, Skeleton } from "../components/basics";
+import { BulkBar } from "../components/bulk-bar";
+import { Facet } from "../components/facet";
+import { cardHeight, GraphCard } from "../components/graph-card";
+import { GraphSearch } from "../components/graph-search";
 import { Icon } from "../components/icon";
+import { SavedViews } from "../components/saved-views";
+import { ScoreFacet } from "../components/score-facet";
+import { VirtualGrid } from "../components/virtual-grid";
 import { formatCount, formatScore, humanize, metricLabel } from "../format";
 import { usePageTitle } from "../page-title";
-import { bestAndWorst } from "../ranking";
 
-const PAGE_SIZE = 24;
-const FILTERS = ["label", "attribute", "relation"] as const;
-const METRICS = ["dpg", "attribute", "spatial", "three_in_one"];
+const WORDS = ["label", "attribute", "relation"] as const;
+/** What narrows the list, as the address and the API name it. */
+const CONDITIONS = ["split", ...WORDS, "tag", "collection_id", "lint", "text", "phrase", "pattern", "min_score", "max_score"] as const;
+/** Least width of a card, in pixels. */
+const CARD = 264;
+/** Graphs that are fetched beyond those near the window. */
+const AHEAD = 60;
 
-export function CandidateStrip({ candidates, metric }: { candidates: CandidateSummary[]; metric: string }) {
-  const { best, worst } = bestAndWorst(candidates, metric);
-  return (
-    <div class="strip">
-      {candidates.map((candidate) => {
-        const tone = candidate.id === best ? "winner" : candidate.id === worst ? "loser" : undefined;
-        const score = candidate.scores?.[metric];
-        return (
-          <div key={candidate.id} class="strip-item">
-            <Picture src={candidate.image_url} alt={`Candidate ${candidate.index + 1}, score ${formatScore(score)}`} tone={tone} />
-            <Bar value={score} tone={tone ?? "base"} />
-            <span class={`tabular strip-score ${tone ?? ""}`}>{formatScore(score)}</span>
-          </div>
-        );
-      })}
-    </div>
-  );
+/** What the list is of, as the API is asked. */
+function queryOf(address: Record<string, string>): api.GraphQuery {
+  const has = (name: string) => Boolean(address[name]);
+  const byScore = has("sort") || has("min_score") || has("max_score");
+  return {
+    ...Object.fromEntries(CONDITIONS.map((name) => [name, address[name]])),
+    sort: address.sort,
+    // They say which score is meant; without a use they would only make another list of the same.
+    metric: byScore ? address.metric : undefined,
+    kind: has("min_score") || has("max_score") ? address.kind : undefined,
+  };
 }
 
-export function GraphCard({ graph, metric = "dpg" }: { graph: GraphSummary; metric?: string }) {
-  return (
-    <Link href={`/graphs/${graph.id}`} class="graph-card" aria-label={`Graph: ${graph.caption || graph.img_id}`}>
-      <div class="graph-card-head">
-        <span class="clamp-2 graph-card-caption">{graph.caption || graph.img_id}</span>
-        {graph.split === "held_out" && <span class="chip">held out</span>}
-      </div>
-      <GraphThumbnail objects={graph.objects} relations={graph.relations} />
-      {graph.candidates.length > 0 ? (
-        <CandidateStrip candidates={graph.candidates} metric={metric} />
-      ) : (
-        <div class="strip">
-          {[0, 1, 2, 3].map((index) => (
-            <div key={index} class="strip-item">
-              <div class="picture picture-none" />
-            </div>
-          ))}
-        </div>
-      )}
-    </Link>
-  );
-}
-
-function Facet({
-  name,
-  counts,
-  value,
-  onChange,
-}: {
-  name: string;
-  counts: Record<string, number>;
-  value: string | undefined;
-  onChange: (value: string | null) => void;
-}) {
-  const [all, setAll] = useState(false);
-  const entries = Object.entries(counts).sort((a, b) => b[1] - a[1]);
-  const shown = all ? entries : entries.slice(0, 8);
-  if (value && !shown.some(([key]) => key === value)) shown.push([value, counts[value] ?? 0]);
-  const highest = Math.max(1, ...entries.map(([, count]) => count));
-  if (entries.length === 0 && !value) return null;
-  return (
-    <fieldset class="facet">
-      <legend>{humanize(name)}</legend>
-      {shown.map(([key, count]) => (
-        <button key={key} type="button" class="facet-row" aria-pressed={value === key} onClick={() => onChange(value === key ? null : key)}>
-          <i style={{ width: `${(count / highest) * 100}%` }} />
-          <span class="truncate">{humanize(key)}</span>
-          <span class="tabular faint">{formatCount(count)}</span>
-        </button>
-      ))}
-      {entries.length > 8 && (
-        <button type="button" class="button button-quiet button-small" onClick={() => setAll(!all)}>
-          {all ? "Fewer" : `All ${entries.length}`}
-        </button>
-      )}
-    </fieldset>
-  );
-}
-
-interface Loaded {
-  key: string;
-  items: GraphSummary[];
-  cursor: string | null;
-  busy: boolean;
-  error?: Error;
-}
+const CLEAR = Object.fromEntries([...CONDITIONS, "kind"].map((name) => [name, null]));
 
 export function GraphsPage() {
   usePageTitle("Graphs");
   const [address, change] = useAddress();
   const metric = address.metric ?? "dpg";
-  const query: api.GraphQuery = {
-    split: address.split,
-    label: address.label,
-    attribute: address.attribute,
-    relation: address.relation,
-    text: address.text,
-    sort: address.sort,
-    // Says which score the order goes by; without an order it would only split the browser's cache.
-    metric: address.sort && metric !== "dpg" ? metric : undefined,
-    limit: PAGE_SIZE,
-  };
+  const query = queryOf(address);
   const key = JSON.stringify(query);
-  const first = useResource(`graphs/${key}`, (signal) => api.listGraphs(query, signal), { keep: true });
-  const [more, setMore] = useState<Loaded>({ key: "", items: [], cursor: null, busy: false });
+  const { list, shown } = useGraphList(query);
+  const facets = useResource(`facets/${key}`, (signal) => api.listGraphs({ ...query, limit: 1 }, signal), { keep: true });
+  const collections = useResource("collections", listCollections, { keep: true });
+  const [chosen, setChosen] = useState<Set<string>>(new Set());
+  const [all, setAll] = useState(false);
+  const none = () => {
+    setChosen(new Set());
+    setAll(false);
+  };
+  useEffect(none, [key]);
+  const toggle = (id: string) =>
+    setChosen((old) => {
+      const next = new Set(old);
+      if (!next.delete(id)) next.add(id);
+      return next;
+    });
+  const reload = () => {
+    void list.refresh();
+    facets.reload();
+    collections.reload();
+  };
 
-  useEffect(() => {
-    if (first.value && !first.loading) setMore({ key, items: [], cursor: first.value.next_cursor ?? null, busy: false });
-  }, [first.value, first.loading]);
-
-  const loadMore = useCallback(() => {
-    if (more.key !== key || !more.cursor || more.busy) return;
-    setMore({ ...more, busy: true });
-    api.listGraphs({ ...query, cursor: more.cursor, facets: false }).then(
-      (page) =>
-        setMore((old) =>
-          old.key === key ? { key, items: [...old.items, ...page.items], cursor: page.next_cursor ?? null, busy: false } : old,
-        ),
-      (error: Error) => setMore((old) => ({ ...old, busy: false, cursor: null, error })),
-    );
-  }, [more, key]);
-
-  const items = [...(first.value?.items ?? []), ...(more.key === key ? more.items : [])];
-  const facets = first.value?.facets ?? {};
-  const active = [...FILTERS, "split" as const, "text" as const].filter((name) => address[name]);
+  const counts = facets.value?.facets ?? {};
+  const named = collections.value?.items ?? [];
+  const active = CONDITIONS.filter((name) => address[name]);
+  const nameOf = (name: string) => {
+    const value = address[name] ?? "";
+    if (name === "collection_id") return `in ${named.find(({ id }) => id === value)?.name ?? "a collection"}`;
+    if (name === "min_score" || name === "max_score") {
+      const what = address.kind && metric === "dpg" ? humanize(address.kind) : metricLabel(metric);
+      return `${what} ${name === "min_score" ? "≥" : "≤"} ${formatScore(Number(value))}`;
+    }
+    return name === "split" ? humanize(value) : `${name}: ${humanize(value)}`;
+  };
+  const total = shown.total;
+  const error = list.error ?? shown.error;
+  const which: WhichGraphs = all ? { filter: Object.fromEntries(Object.entries(query).filter(([name, value]) => value && name !== "sort")) } : { graph_ids: [...chosen] };
+  const count = all ? (total ?? 0) : chosen.size;
+  const facet = (name: string, title?: string, open = false) => (
+    <Facet key={name} name={name} {...(title ? { title } : {})} counts={counts[name] ?? {}} value={address[name]} open={open} onChange={(value) => change({ [name]: value }, true)} />
+  );
 
   return (
     <>
@@ -149,26 +97,8 @@ export function GraphsPage() {
           <p>Each scene graph with its candidates. The best candidate is framed green, the worst red.</p>
         </div>
         <div class="row row-wrap">
-          <Segmented
-            label="Score shown"
-            value={metric}
-            onChange={(value) => change({ metric: value === "dpg" ? null : value })}
-            options={METRICS.map((name) => ({ value: name, label: metricLabel(name) }))}
-          />
-          <input
-            type="search"
-            class="input graph-search"
-            placeholder="Search captions"
-            aria-label="Search captions"
-            value={address.text ?? ""}
-            onInput={(event) => change({ text: event.currentTarget.value })}
-          />
-          <select
-            class="select graph-sort"
-            aria-label="Sort"
-            value={address.sort ?? ""}
-            onChange={(event) => change({ sort: event.currentTarget.value }, true)}
-          >
+          <GraphSearch values={address} onChange={change} />
+          <select class="select graph-sort" aria-label="Sort" value={address.sort ?? ""} onChange={(event) => change({ sort: event.currentTarget.value }, true)}>
             <option value="">Oldest first</option>
             <option value="newest">Newest first</option>
             <option value="spread">Widest spread first</option>
@@ -179,31 +109,55 @@ export function GraphsPage() {
       </div>
       <div class="browser">
         <aside class="facets" aria-label="Filters">
-          <Facet name="split" counts={facets.split ?? {}} value={address.split} onChange={(value) => change({ split: value }, true)} />
-          {FILTERS.map((name) => (
-            <Facet key={name} name={name} counts={facets[name] ?? {}} value={address[name]} onChange={(value) => change({ [name]: value }, true)} />
-          ))}
+          <SavedViews path="/graphs" />
+          <ScoreFacet query={query} values={address} onChange={change} />
+          {facet("split")}
+          {WORDS.map((name) => facet(name, undefined, true))}
+          {facet("tag", "tag", true)}
+          <Facet
+            name="collection"
+            counts={counts.collection ?? {}}
+            value={named.find(({ id }) => id === address.collection_id)?.name}
+            onChange={(name) => change({ collection_id: named.find((one) => one.name === name)?.id ?? null }, true)}
+          />
+          {facet("lint", "finding")}
         </aside>
         <div class="stack grow">
-          <div class="row row-wrap browser-count" aria-live="polite">
-            <span class="quiet tabular">
-              {first.value ? `${formatCount(first.value.total ?? items.length)} graphs` : "Loading graphs"}
+          <div class="row row-wrap browser-count">
+            <span class="quiet tabular" aria-live="polite">
+              {total === null ? "Loading graphs" : `${formatCount(total)} graphs`}
             </span>
             {active.map((name) => (
               <span key={name} class="chip chip-accent">
-                {name === "split" ? "" : `${name}: `}
-                {humanize(address[name] ?? "")}
+                <span class="truncate">{nameOf(name)}</span>
                 <button type="button" aria-label={`Remove the filter ${name}`} onClick={() => change({ [name]: null }, true)}>
                   <Icon name="cross" size={12} />
                 </button>
               </span>
             ))}
+            {active.length > 1 && (
+              <button type="button" class="button button-quiet button-small" onClick={() => change(CLEAR, true)}>
+                Remove all
+              </button>
+            )}
+            {total !== null && total > 0 && count === 0 && (
+              <button type="button" class="button button-quiet button-small choose-all" onClick={() => setAll(true)}>
+                Choose all
+              </button>
+            )}
           </div>
-          {first.error && <ErrorNotice error={first.error} what="The graphs could not be listed." />}
-          {first.value && items.length === 0 && (
+          {error && (
+            <>
+              <ErrorNotice error={error} what="The graphs could not be listed." />
+              <button type="button" class="button" style={{ alignSelf: "flex-start" }} onClick={() => void list.want(1)}>
+                Try again
+              </button>
+            </>
+          )}
+          {total === 0 && !error && (
             <Empty icon="graphs" title={active.length > 0 ? "No graph fits these filters" : "No graphs yet"}>
               {active.length > 0 ? (
-                <button type="button" class="button" onClick={() => change({ split: null, label: null, attribute: null, relation: null, text: null }, true)}>
+                <button type="button" class="button" onClick={() => change(CLEAR, true)}>
                   Remove the filters
                 </button>
               ) : (
@@ -216,16 +170,41 @@ export function GraphsPage() {
               )}
             </Empty>
           )}
-          <div class={`card-grid ${first.loading && first.value ? "stale" : ""}`}>
-            {!first.value && !first.error && Array.from({ length: 12 }, (_, i) => <Skeleton key={i} height={310} />)}
-            {items.map((graph) => (
-              <GraphCard key={graph.id} graph={graph} metric={metric} />
-            ))}
-          </div>
-          {more.error && <ErrorNotice error={more.error} what="The next graphs could not be loaded." />}
-          {more.key === key && more.cursor && <Sentinel onReach={loadMore} busy={more.busy} />}
+          <VirtualGrid
+            label="Graphs"
+            count={total ?? (error ? 0 : 12)}
+            least={CARD}
+            cardHeight={cardHeight}
+            stale={shown !== list}
+            onRange={(_, to) => void list.want(to + AHEAD)}
+            card={(place, tabIndex) => {
+              const graph = shown.items[place];
+              if (!graph) return <Skeleton height="100%" />;
+              const isChosen = all || chosen.has(graph.id);
+              return (
+                <div key={graph.id} class="card-frame">
+                  <GraphCard graph={graph} metric={metric} tabIndex={tabIndex} selected={isChosen} />
+                  <label class={`card-choice ${count > 0 ? "shown" : ""}`}>
+                    <input type="checkbox" tabIndex={tabIndex} checked={isChosen} disabled={all} aria-label={`Choose ${graph.caption || graph.img_id}`} onChange={() => toggle(graph.id)} />
+                  </label>
+                </div>
+              );
+            }}
+          />
         </div>
       </div>
+      {count > 0 && (
+        <BulkBar
+          which={which}
+          count={count}
+          total={all ? null : total}
+          tags={Object.keys(counts.tag ?? {})}
+          collections={named}
+          onAll={() => setAll(true)}
+          onNone={none}
+          onDone={reload}
+        />
+      )}
     </>
   );
 }

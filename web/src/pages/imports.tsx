@@ -1,54 +1,14 @@
-/** Scene graphs in: a file dragged here, and what came of it, rejects with their reasons. */
-import { useState } from "preact/hooks";
+/** Data in and out: files and what came of them, rejects with their reasons; exports; collections and edits. */
 import { Link, useLocation } from "wouter-preact";
-import * as api from "../api/client";
+import { IMPORT_FORMATS, listImports, listRejects } from "../api/exchange";
 import { useResource } from "../api/resource";
 import type { ImportSummary } from "../api/types";
 import { Empty, ErrorNotice, Panel, Skeleton } from "../components/basics";
-import { Icon } from "../components/icon";
+import { Curation } from "../components/collections";
+import { DropZone } from "../components/drop-zone";
+import { Exports } from "../components/exports";
 import { formatAgo, formatCount, formatSeconds } from "../format";
 import { usePageTitle } from "../page-title";
-
-export function DropZone({ onImported }: { onImported: (summary: ImportSummary) => void }) {
-  const [over, setOver] = useState(false);
-  const [busy, setBusy] = useState<string | null>(null);
-  const [failure, setFailure] = useState<Error | null>(null);
-  const take = async (files: FileList | null | undefined) => {
-    setFailure(null);
-    for (const file of files ?? []) {
-      setBusy(file.name);
-      try {
-        onImported(await api.importFile(file));
-      } catch (error) {
-        setFailure(error as Error);
-      }
-    }
-    setBusy(null);
-  };
-  return (
-    <div class="stack stack-s">
-      <label
-        class={`drop ${over ? "over" : ""}`}
-        onDragOver={(event) => {
-          event.preventDefault();
-          setOver(true);
-        }}
-        onDragLeave={() => setOver(false)}
-        onDrop={(event) => {
-          event.preventDefault();
-          setOver(false);
-          void take(event.dataTransfer?.files);
-        }}
-      >
-        <input type="file" class="visually-hidden" multiple accept=".json,.jsonl,.gz" disabled={busy !== null} onChange={(event) => void take(event.currentTarget.files)} />
-        <Icon name="imports" size={26} />
-        <strong>{busy ? `Reading ${busy}` : "Drop a LAION-SG file here, or choose one"}</strong>
-        <span class="quiet small">An array of graphs, or JSON lines; gzip of either. A bad record is rejected alone, and a file read twice changes nothing.</span>
-      </label>
-      {failure && <ErrorNotice error={failure} what="The file could not be imported." />}
-    </div>
-  );
-}
 
 export function ImportCounts({ summary }: { summary: ImportSummary }) {
   return (
@@ -62,7 +22,7 @@ export function ImportCounts({ summary }: { summary: ImportSummary }) {
 }
 
 function Rejects({ id }: { id: string }) {
-  const rejects = useResource(`rejects/${id}`, (signal) => api.listRejects(id, signal));
+  const rejects = useResource(`rejects/${id}`, (signal) => listRejects(id, signal));
   const items = rejects.value?.items ?? [];
   return (
     <Panel title="Rejected records" flush label="Rejected records">
@@ -110,16 +70,16 @@ function Rejects({ id }: { id: string }) {
 }
 
 export function ImportsPage({ id }: { id?: string }) {
-  usePageTitle("Imports");
+  usePageTitle("Data");
   const [, navigate] = useLocation();
-  const imports = useResource("imports", api.listImports, { keep: true });
+  const imports = useResource("imports", listImports, { keep: true });
   const items = imports.value?.items ?? [];
   return (
     <>
       <div class="page-head">
         <div>
-          <h1>Imports</h1>
-          <p>Scene graphs come in here. Then generate candidates, score them, and pair them.</p>
+          <h1>Data</h1>
+          <p>Scene graphs, pictures and scores come in and go out here, in the forms that others use.</p>
         </div>
       </div>
       <DropZone
@@ -142,6 +102,7 @@ export function ImportsPage({ id }: { id?: string }) {
               <thead>
                 <tr>
                   <th scope="col">File</th>
+                  <th scope="col">Format</th>
                   <th scope="col" class="number">
                     Records
                   </th>
@@ -160,6 +121,17 @@ export function ImportsPage({ id }: { id?: string }) {
                         {summary.file.split("/").at(-1)}
                       </Link>
                     </td>
+                    <td class="quiet">
+                      {IMPORT_FORMATS.find(({ name }) => name === summary.format)?.label ?? summary.format}
+                      {summary.pairing_id && (
+                        <>
+                          {" "}
+                          <Link href={`/pairings/${summary.pairing_id}`} class="link nowrap">
+                            its pairs
+                          </Link>
+                        </>
+                      )}
+                    </td>
                     <td class="number">{formatCount(summary.read)}</td>
                     <td>
                       <ImportCounts summary={summary} />
@@ -173,6 +145,8 @@ export function ImportsPage({ id }: { id?: string }) {
           </div>
         )}
       </Panel>
+      <Exports />
+      <Curation />
     </>
   );
 }

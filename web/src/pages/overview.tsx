@@ -12,8 +12,8 @@ import { Intervals } from "../components/interval";
 import { formatCount, formatScore3, formatSeconds, humanize, objectiveLabel } from "../format";
 import { CURVES, jobTitle } from "../job-facts";
 import { usePageTitle } from "../page-title";
-import { GraphCard } from "./graphs";
-import { DropZone } from "./imports";
+import { GraphCard } from "../components/graph-card";
+import { DropZone } from "../components/drop-zone";
 import { JobCurve } from "./job";
 
 const DONE = new Set(["done", "succeeded", "finished", "completed"]);
