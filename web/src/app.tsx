@@ -3,7 +3,9 @@ import { Link, Route, Switch, useLocation } from "wouter-preact";
 import * as api from "./api/client";
 import { useResource } from "./api/resource";
 import { Empty } from "./components/basics";
+import { EditNotice } from "./components/edit-notice";
 import { Icon, type IconName } from "./components/icon";
+import { AccessPage } from "./pages/access";
 import { GraphPage } from "./pages/graph";
 import { GraphsPage } from "./pages/graphs";
 import { ImportsPage } from "./pages/imports";
@@ -12,6 +14,7 @@ import { JobsPage } from "./pages/jobs";
 import { OverviewPage } from "./pages/overview";
 import { PairingPage } from "./pages/pairing";
 import { PairsPage } from "./pages/pairs";
+import { SignInPage } from "./pages/sign-in";
 import { VotesPage } from "./pages/votes";
 import { useScrollMemory } from "./scroll-memory";
 import { themeChoice, type ThemeChoice } from "./theme";
@@ -84,6 +87,34 @@ function Sidebar() {
   );
 }
 
+function Pages() {
+  return (
+    <Switch>
+      <Route path="/" component={OverviewPage} />
+      <Route path="/graphs" component={GraphsPage} />
+      <Route path="/graphs/:id">{({ id }) => <GraphPage key={id} id={id} />}</Route>
+      <Route path="/pairs" component={PairsPage} />
+      <Route path="/pairings/:id">{({ id }) => <PairingPage key={id} id={id} />}</Route>
+      <Route path="/votes" component={VotesPage} />
+      <Route path="/jobs" component={JobsPage} />
+      <Route path="/jobs/:id">{({ id }) => <JobPage key={id} id={id} />}</Route>
+      <Route path="/access" component={AccessPage} />
+      <Route path="/imports">
+        <ImportsPage />
+      </Route>
+      <Route path="/imports/:id">{({ id }) => <ImportsPage id={id} />}</Route>
+      <Route>
+        <Empty icon="question" title="There is no such page">
+          <p>The address names nothing that Diptych shows.</p>
+          <Link href="/" class="button">
+            To the overview
+          </Link>
+        </Empty>
+      </Route>
+    </Switch>
+  );
+}
+
 export function App() {
   const [path] = useLocation();
   useScrollMemory(path);
@@ -94,29 +125,9 @@ export function App() {
       </a>
       <Sidebar />
       <main id="main" class="page" tabIndex={-1}>
-        <Switch>
-          <Route path="/" component={OverviewPage} />
-          <Route path="/graphs" component={GraphsPage} />
-          <Route path="/graphs/:id">{({ id }) => <GraphPage key={id} id={id} />}</Route>
-          <Route path="/pairs" component={PairsPage} />
-          <Route path="/pairings/:id">{({ id }) => <PairingPage key={id} id={id} />}</Route>
-          <Route path="/votes" component={VotesPage} />
-          <Route path="/jobs" component={JobsPage} />
-          <Route path="/jobs/:id">{({ id }) => <JobPage key={id} id={id} />}</Route>
-          <Route path="/imports">
-            <ImportsPage />
-          </Route>
-          <Route path="/imports/:id">{({ id }) => <ImportsPage id={id} />}</Route>
-          <Route>
-            <Empty icon="question" title="There is no such page">
-              <p>The address names nothing that Diptych shows.</p>
-              <Link href="/" class="button">
-                To the overview
-              </Link>
-            </Empty>
-          </Route>
-        </Switch>
+        {api.signInWanted.value ? <SignInPage /> : <Pages />}
       </main>
+      <EditNotice />
     </div>
   );
 }

@@ -8,6 +8,7 @@ import { formatCount, humanize, objectiveLabel } from "../format";
 import { fieldsOf, jobRequest, type FormField, type JobForm } from "../job-form";
 import { Empty, ErrorNotice, Skeleton } from "./basics";
 import { Icon } from "./icon";
+import { JobCost } from "./job-cost";
 
 const OBJECTIVES = [
   { name: "inversion-dpo", help: "four-term loss along a path of the reference; the default with many pairs" },
@@ -173,6 +174,7 @@ export function JobStartForm({ pairing, onDone }: { pairing: string | undefined;
         <summary class="link">All settings ({fields.length - FIRST.length} more, each with the service's default)</summary>
         <div class="form-grid all-settings">{fields.filter(({ name }) => !FIRST.includes(name)).map(input)}</div>
       </details>
+      {form.pairing && <JobCost request={jobRequest(form, fields)} />}
       {failure && <ErrorNotice error={failure} what="The job was not accepted." />}
       <div class="row">
         <button type="submit" class="button button-primary" disabled={busy || !form.pairing}>

@@ -6,6 +6,8 @@ import { useAddress } from "../address";
 import { useResource } from "../api/resource";
 import type { Candidate } from "../api/types";
 import { Bar, Empty, ErrorNotice, Panel, Picture, Skeleton } from "../components/basics";
+import { GraphCuration } from "../components/graph-curation";
+import { GraphDocument } from "../components/graph-document";
 import { GraphView } from "../components/graph-view";
 import { Icon } from "../components/icon";
 import { MakeAgain } from "../components/make-again";
@@ -136,6 +138,12 @@ export function GraphPage({ id }: { id: string }) {
               </span>
             </p>
           )}
+          {value && !value.is_current && (
+            <p class="small">
+              <span class="chip chip-warn">A later revision has taken its place.</span>
+            </p>
+          )}
+          {value && <GraphCuration graph={value} onChange={graph.reload} />}
         </div>
       </div>
 
@@ -262,30 +270,23 @@ export function GraphPage({ id }: { id: string }) {
               </table>
             </div>
           </Panel>
-          {value.lint.length > 0 ? (
-            <Panel title="Findings" label="Findings">
-              <ul class="stack stack-s">
-                {value.lint.map((finding) => (
-                  <li key={`${finding.code}${finding.pointer}`} class="row">
-                    <span class={`chip ${finding.severity === "error" ? "chip-loser" : "chip-warn"}`}>{finding.severity}</span>
-                    <span>
-                      {finding.message} <code class="faint">{finding.pointer}</code>
-                    </span>
-                  </li>
-                ))}
-              </ul>
-            </Panel>
-          ) : (
-            <Panel title="As it came" label="Document">
-              <details>
-                <summary class="link">LAION-SG document</summary>
-                <pre class="document">{JSON.stringify(value.document, null, 2)}</pre>
-              </details>
-              <p class="small faint" style={{ marginTop: 8 }}>
-                Lint found nothing wrong with this graph.
-              </p>
-            </Panel>
-          )}
+          <div class="stack">
+            {value.lint.length > 0 && (
+              <Panel title="Findings" label="Findings">
+                <ul class="stack stack-s">
+                  {value.lint.map((finding) => (
+                    <li key={`${finding.code}${finding.pointer}`} class="row">
+                      <span class={`chip ${finding.severity === "error" ? "chip-loser" : "chip-warn"}`}>{finding.severity}</span>
+                      <span>
+                        {finding.message} <code class="faint">{finding.pointer}</code>
+                      </span>
+                    </li>
+                  ))}
+                </ul>
+              </Panel>
+            )}
+            <GraphDocument key={value.id} graph={value} />
+          </div>
         </div>
       )}
     </>
