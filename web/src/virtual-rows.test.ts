@@ -49,3 +49,25 @@ describe("cardAfterKey", () => {
     expect(cardAfterKey("a", 0, 10, 4, 2)).toBeNull();
   });
 });
+
+describe("grow", () => {
+  test("shows the window at once and the rest in steps", () => {
+    const wanted: [number, number] = [8, 40];
+    const visible: [number, number] = [16, 28];
+    let shown = grow([0, 0], wanted, visible, 2);
+    expect(shown).toEqual([14, 30]);
+    let rounds = 0;
+    while (String(shown) !== String(wanted)) {
+      const next = grow(shown, wanted, visible, 2);
+      expect(next[0]).toBeGreaterThanOrEqual(shown[0] - 2);
+      expect(next[1]).toBeLessThanOrEqual(shown[1] + 2);
+      shown = next;
+      rounds += 1;
+      expect(rounds).toBeLessThan(20);
+    }
+  });
+  test("leaves what is far from the window at once", () => {
+    expect(grow([0, 40], [100, 140], [108, 120], 2)).toEqual([106, 122]);
+    expect(grow([0, 40], [4, 36], [12, 28], 2)).toEqual([4, 36]);
+  });
+});

@@ -43,3 +43,13 @@ export function cardAfterKey(key: string, index: number, count: number, columns:
   if (target >= count) return key === "PageDown" ? count - 1 : index;
   return target;
 }
+
+/**
+ * The next range of places in the document on its way from `shown` to `wanted`: all that is in the window at once, of the
+ * others at most `step` at each end, so that no frame has to make a whole row. Ranges are `[from, to)`.
+ */
+export function grow(shown: [number, number], wanted: [number, number], visible: [number, number], step: number): [number, number] {
+  const apart = shown[0] >= shown[1] || shown[1] < visible[0] || shown[0] > visible[1];
+  const [from, to] = apart ? visible : shown;
+  return [Math.min(visible[0], Math.max(wanted[0], from - step)), Math.max(visible[1], Math.min(wanted[1], to + step))];
+}

@@ -1,6 +1,6 @@
 /** Small parts that every page uses: pictures, bars, chips, notices, empty states. */
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { ApiError } from "../api/client";
 import type { JobState, QuestionKind } from "../api/types";
 import { humanize } from "../format";
@@ -20,34 +20,22 @@ export function Picture({
   badge?: ComponentChildren;
   lazy?: boolean;
 }) {
-  const [state, setState] = useState<"waiting" | "ready" | "failed">("waiting");
-  const [pixels, setPixels] = useState(false);
   const image = useRef<HTMLImageElement>(null);
+  // Told to the element itself: a grid has hundreds of pictures, and none of them needs another render for having come.
   const settle = () => {
     const it = image.current;
-    if (!it?.complete) return;
-    setPixels(it.naturalWidth > 0 && it.naturalWidth <= 160);
-    setState(it.naturalWidth > 0 ? "ready" : "failed");
+    if (!it) return;
+    if (!it.complete) it.dataset.state = "waiting";
+    else {
+      it.dataset.state = it.naturalWidth > 0 ? "ready" : "failed";
+      it.classList.toggle("pixels", it.naturalWidth > 0 && it.naturalWidth <= 160);
+    }
   };
-  useEffect(() => {
-    setState("waiting");
-    settle();
-  }, [src]);
+  useLayoutEffect(settle, [src]);
   return (
-    <div class={`picture ${tone ?? ""} ${src && state === "failed" ? "failed" : ""}`}>
+    <div class={`picture ${tone ?? ""}`}>
       {badge}
-      {src && (
-        <img
-          ref={image}
-          src={src}
-          alt={alt}
-          loading={lazy ? "lazy" : "eager"}
-          decoding="async"
-          class={`${state === "ready" ? "ready" : ""} ${pixels ? "pixels" : ""}`}
-          onLoad={settle}
-          onError={() => setState("failed")}
-        />
-      )}
+      {src && <img ref={image} src={src} alt={alt} loading={lazy ? "lazy" : "eager"} decoding="async" onLoad={settle} onError={settle} />}
     </div>
   );
 }

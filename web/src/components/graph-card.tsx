@@ -4,7 +4,7 @@ import type { CandidateSummary, GraphSummary } from "../api/types";
 import { formatScore } from "../format";
 import { bestAndWorst } from "../ranking";
 import { Bar, Picture } from "./basics";
-import { GraphThumbnail } from "./graph-view";
+import { GraphThumbnail, layoutOnCard } from "./graph-view";
 
 export function CandidateStrip({ candidates, metric }: { candidates: CandidateSummary[]; metric: string }) {
   const { best, worst } = bestAndWorst(candidates, metric);
@@ -40,6 +40,22 @@ function shownOf(candidates: CandidateSummary[], metric: string): CandidateSumma
   const marked = candidates.filter(({ id }) => id === best || id === worst);
   const others = candidates.filter((candidate) => !marked.includes(candidate)).slice(0, 4 - marked.length);
   return candidates.filter((candidate) => marked.includes(candidate) || others.includes(candidate));
+}
+
+/** Lays out the graphs of cards that are still to come while nothing else is to do; returns what stops it. */
+export function layoutAhead(graphs: GraphSummary[]): () => void {
+  let next = 0;
+  let waiting = 0;
+  const some = (deadline: IdleDeadline) => {
+    for (; next < graphs.length && deadline.timeRemaining() > 4; next += 1) {
+      const graph = graphs[next];
+      if (graph) layoutOnCard(graph.objects, graph.relations);
+    }
+    if (next < graphs.length) waiting = requestIdleCallback(some);
+  };
+  // Safari has no idle time to give: there each card is laid out when it comes.
+  if ("requestIdleCallback" in window) waiting = requestIdleCallback(some);
+  return () => waiting && cancelIdleCallback(waiting);
 }
 
 export function GraphCard({

@@ -54,10 +54,21 @@ function Arrowhead({ id, size = 7 }: { id: string; size?: number }) {
   );
 }
 
+/** Where a graph's nodes go on its card: reckoned once a graph, since cards come and go while one scrolls. */
+const cardLayouts = new WeakMap<SceneObject[], PlacedGraph>();
+
+export function layoutOnCard(objects: SceneObject[], relations: SceneRelation[]): PlacedGraph {
+  const known = cardLayouts.get(objects);
+  if (known) return known;
+  const placed = layoutGraph(objects, relations, objects.length <= CARD_WORDS ? CARD_SIZES : DOT_SIZES);
+  cardLayouts.set(objects, placed);
+  return placed;
+}
+
 /** The graph on a card: no interaction, its words readable to screen readers by the caption beside it. */
 export function GraphThumbnail({ objects, relations }: { objects: SceneObject[]; relations: SceneRelation[] }) {
   const words = objects.length <= CARD_WORDS;
-  const placed = useMemo(() => layoutGraph(objects, relations, words ? CARD_SIZES : DOT_SIZES), [objects, relations, words]);
+  const placed = layoutOnCard(objects, relations);
   const pad = 6;
   // Never enlarged: a graph of one node keeps the size of its words.
   const width = Math.max(placed.width + 2 * pad, 250);

@@ -83,11 +83,11 @@ export function TokenForm({ onDone }: { onDone: () => void }) {
           </div>
         </fieldset>
         <label class="field">
-          <span>Worth</span>
+          <span>Valid</span>
           <select class="select" value={days} onChange={(event) => setDays(Number(event.currentTarget.value))}>
             {LIVES.map((life) => (
               <option key={life} value={life}>
-                {life === 0 ? "always" : `${life} days`}
+                {life === 0 ? "always" : `for ${life} days`}
               </option>
             ))}
           </select>

@@ -1,11 +1,13 @@
 /** A grid of cards as long as one likes: only those near the window are in the document, and keys lead from card to card. */
 import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { cardAfterKey, gridShape, rowsNear } from "../virtual-rows";
+import { cardAfterKey, gridShape, grow, rowsNear } from "../virtual-rows";
 
 const GAP = 16;
 /** Rows above and below the window that are there already: a wheel's turn never meets an empty place. */
 const AHEAD = 2;
+/** Cards outside of the window that one frame may make at each end. */
+const CARDS_A_FRAME = 1;
 
 export function VirtualGrid({
   count,
@@ -30,10 +32,11 @@ export function VirtualGrid({
 }) {
   const frame = useRef<HTMLUListElement>(null);
   const [width, setWidth] = useState(0);
-  const [[first, last], setRows] = useState<[number, number]>([0, 0]);
+  const [[from, to], setPlaces] = useState<[number, number]>([0, 0]);
   // One card takes part in the order of the Tab key: the last that had the focus.
   const [active, setActive] = useState(0);
   const focusWanted = useRef<number | null>(null);
+  const placesNow = useRef<[number, number]>([0, 0]);
   const { columns, columnWidth } = gridShape(width, least, GAP);
   const height = Math.round(cardHeight(columnWidth));
   const pitch = height + GAP;
@@ -55,8 +58,16 @@ export function VirtualGrid({
     const look = () => {
       waiting = 0;
       const top = -element.getBoundingClientRect().top;
-      const [from, to] = rowsNear(top, window.innerHeight, pitch, rows, AHEAD);
-      setRows((old) => (old[0] === from && old[1] === to ? old : [from, to]));
+      const cards = (ahead: number) =>
+        rowsNear(top, window.innerHeight, pitch, rows, ahead).map((row) => Math.min(count, row * columns)) as [number, number];
+      const wanted = cards(AHEAD);
+      const next = grow(placesNow.current, wanted, cards(0), CARDS_A_FRAME);
+      const [before, after] = placesNow.current;
+      if (next[0] !== before || next[1] !== after) {
+        placesNow.current = next;
+        setPlaces(next);
+      }
+      if (next[0] !== wanted[0] || next[1] !== wanted[1]) onScroll();
     };
     const onScroll = () => {
       waiting ||= requestAnimationFrame(look);
@@ -69,10 +80,8 @@ export function VirtualGrid({
       removeEventListener("scroll", onScroll);
       removeEventListener("resize", onScroll);
     };
-  }, [width, pitch, rows]);
+  }, [width, pitch, rows, count]);
 
-  const from = first * columns;
-  const to = Math.min(count, last * columns);
   useEffect(() => {
     if (to > from) onRange(from, to);
   }, [from, to]);

@@ -9,7 +9,7 @@ import { useResource } from "../api/resource";
 import { Empty, ErrorNotice, Skeleton } from "../components/basics";
 import { BulkBar } from "../components/bulk-bar";
 import { Facet } from "../components/facet";
-import { cardHeight, GraphCard } from "../components/graph-card";
+import { cardHeight, GraphCard, layoutAhead } from "../components/graph-card";
 import { GraphSearch } from "../components/graph-search";
 import { Icon } from "../components/icon";
 import { SavedViews } from "../components/saved-views";
@@ -57,6 +57,7 @@ export function GraphsPage() {
     setAll(false);
   };
   useEffect(none, [key]);
+  useEffect(() => layoutAhead(shown.items), [shown.items]);
   const toggle = (id: string) =>
     setChosen((old) => {
       const next = new Set(old);
