@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { cardAfterKey, gridShape, rowsNear } from "./virtual-rows";
+import { cardAfterKey, gridShape, grow, rowsNear } from "./virtual-rows";
 
 describe("gridShape", () => {
   test("fills the width with as many columns as fit", () => {

@@ -14,6 +14,7 @@ import { GraphSearch } from "../components/graph-search";
 import { Icon } from "../components/icon";
 import { SavedViews } from "../components/saved-views";
 import { ScoreFacet } from "../components/score-facet";
+import { Unchanged } from "../components/unchanged";
 import { VirtualGrid } from "../components/virtual-grid";
 import { formatCount, formatScore, humanize, metricLabel } from "../format";
 import { usePageTitle } from "../page-title";
@@ -183,12 +184,23 @@ export function GraphsPage() {
               if (!graph) return <Skeleton height="100%" />;
               const isChosen = all || chosen.has(graph.id);
               return (
-                <div key={graph.id} class="card-frame">
-                  <GraphCard graph={graph} metric={metric} tabIndex={tabIndex} selected={isChosen} />
-                  <label class={`card-choice ${count > 0 ? "shown" : ""}`}>
-                    <input type="checkbox" tabIndex={tabIndex} checked={isChosen} disabled={all} aria-label={`Choose ${graph.caption || graph.img_id}`} onChange={() => toggle(graph.id)} />
-                  </label>
-                </div>
+                <Unchanged key={graph.id} of={[graph, metric, tabIndex, isChosen, all, count > 0]}>
+                  {() => (
+                    <div class="card-frame">
+                      <GraphCard graph={graph} metric={metric} tabIndex={tabIndex} selected={isChosen} />
+                      <label class={`card-choice ${count > 0 ? "shown" : ""}`}>
+                        <input
+                          type="checkbox"
+                          tabIndex={tabIndex}
+                          checked={isChosen}
+                          disabled={all}
+                          aria-label={`Choose ${graph.caption || graph.img_id}`}
+                          onChange={() => toggle(graph.id)}
+                        />
+                      </label>
+                    </div>
+                  )}
+                </Unchanged>
               );
             }}
           />
