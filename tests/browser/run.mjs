@@ -77,7 +77,7 @@ try {
   const url = await server.address;
   console.log(`small demo at ${url}`);
   await finished(url, server.child, server.tail);
-  code = await run(process.execPath, ["--test", "--test-concurrency=1", "--test-reporter=spec", "ui.test.mjs", "work.test.mjs"], { DIPTYCH_URL: url });
+  code = await run(process.execPath, ["--test", "--test-concurrency=1", "--test-reporter=spec", "ui.test.mjs", "work.test.mjs", "browse.test.mjs", "curate.test.mjs"], { DIPTYCH_URL: url });
 } catch (error) {
   console.error(error.message);
 } finally {

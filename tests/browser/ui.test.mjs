@@ -131,7 +131,7 @@ test("every page is accessible, in dark and in light", async () => {
   const { items: graphs } = await api("/graphs?has_candidates=true&limit=1");
   const { items: pairings } = await api("/pairings");
   const { items: jobs } = await api("/jobs");
-  const addresses = ["/", "/graphs", `/graphs/${graphs[0].id}`, "/pairs", `/pairings/${pairings[0].id}?pair=0`, "/votes", "/jobs?new=1", `/jobs?compare=${jobs.slice(0, 2).map(({ id }) => id)}`, `/jobs/${jobs[0].id}`, "/imports"];
+  const addresses = ["/", "/graphs", `/graphs/${graphs[0].id}`, "/pairs", `/pairings/${pairings[0].id}?pair=0`, "/votes", "/jobs?new=1", `/jobs?compare=${jobs.slice(0, 2).map(({ id }) => id)}`, `/jobs/${jobs[0].id}`, "/imports", "/access"];
   const found = [];
   for (const colorScheme of ["dark", "light"]) {
     for (const address of addresses) {
@@ -153,7 +153,7 @@ test("every page is accessible, in dark and in light", async () => {
 test("a window of 700 pixels needs no sideways scrolling", async () => {
   const { items: graphs } = await api("/graphs?has_candidates=true&limit=1");
   const { items: jobs } = await api("/jobs");
-  for (const address of ["/", "/graphs", `/graphs/${graphs[0].id}`, "/pairs", "/votes", "/jobs?new=1", `/jobs/${jobs[0].id}`]) {
+  for (const address of ["/", "/graphs", `/graphs/${graphs[0].id}`, "/pairs", "/votes", "/jobs?new=1", `/jobs/${jobs[0].id}`, "/imports", "/access"]) {
     await visit(
       address,
       async (page) => {
