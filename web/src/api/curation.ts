@@ -15,7 +15,7 @@ export const listEdits = (signal?: AbortSignal) => get<Page<Edit>>(address("/edi
 export const undoEdit = (id: string) => post<Edit>(address("/edits/{id}/undo", { id }), {});
 
 export const listCollections = (signal?: AbortSignal) => get<Page<Collection>>(address("/collections"), { limit: 200 }, signal);
-export const createCollection = (name: string, description = "") => post<Collection>(address("/collections"), { name, description });
+export const createCollection = (name: string) => post<Collection>(address("/collections"), { name });
 
 export const listRevisions = (id: string, signal?: AbortSignal) => get<Page<GraphSummary>>(address("/graphs/{id}/revisions", { id }), {}, signal);
 

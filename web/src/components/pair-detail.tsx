@@ -73,7 +73,7 @@ export function PairDetail({
     <section class="stack" aria-label="Pair" data-testid="pair-view">
       <div class="row spread row-wrap">
         <h2 class="grow truncate">
-          <Link href={`/graphs/${pair.graph_id}`} class="link">
+          <Link href={`/graphs/${pair.graph_id}`} class="link pair-caption">
             {value?.caption || pair.caption || "Graph"}
           </Link>
         </h2>

@@ -71,7 +71,7 @@ export function ScoreFacet({
           </select>
         )}
       </div>
-      {!scores.value && <Skeleton height={98} />}
+      {!scores.value && <Skeleton height={126} />}
       {scores.value && (bins.length > 0 ? <RangeHistogram bins={bins} span={span} onChange={follow} label="score" /> : <div class="range-none small faint">None of these is scored by it.</div>)}
     </fieldset>
   );
