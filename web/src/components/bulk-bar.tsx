@@ -5,7 +5,6 @@ import type { Collection } from "../api/types";
 import { formatCount } from "../format";
 import { ErrorNotice } from "./basics";
 import { tellEdit } from "./edit-notice";
-import { Icon } from "./icon";
 
 const graphs = (count: number): string => `${formatCount(count)} ${count === 1 ? "graph" : "graphs"}`;
 
@@ -133,9 +132,6 @@ export function BulkBar({
           Remove
         </button>
       </form>
-      <button type="button" class="icon-button" aria-label="Choose none" onClick={onNone}>
-        <Icon name="cross" size={13} />
-      </button>
       {failure && <ErrorNotice error={failure} what="Nothing was changed." />}
     </section>
   );

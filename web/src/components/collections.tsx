@@ -90,7 +90,9 @@ export function Curation() {
     }
     edits.reload();
   };
-  const subjectOf = ({ kind, subject }: Edit) => (kind.endsWith("collection") ? (named.find(({ id }) => id === subject)?.name ?? "one that is gone") : subject);
+  const isGone = ({ kind, subject }: Edit) => kind.endsWith("collection") && !named.some(({ id }) => id === subject);
+  const subjectOf = (edit: Edit) =>
+    isGone(edit) ? "one that is gone" : edit.kind.endsWith("collection") ? named.find(({ id }) => id === edit.subject)?.name : edit.subject;
   return (
     <div class="graph-layout even">
       <Panel title="Collections" flush label="Collections">
@@ -153,9 +155,11 @@ export function Curation() {
                 {edit.undone_at ? (
                   <span class="chip">taken back</span>
                 ) : (
-                  <button type="button" class="button button-small" onClick={() => void undo(edit)}>
-                    Undo
-                  </button>
+                  !isGone(edit) && (
+                    <button type="button" class="button button-small" onClick={() => void undo(edit)}>
+                      Undo
+                    </button>
+                  )
                 )}
               </li>
             ))}

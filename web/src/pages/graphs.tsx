@@ -96,7 +96,7 @@ export function GraphsPage() {
       <div class="page-head">
         <div>
           <h1>Graphs</h1>
-          <p>Each scene graph with its candidates. The best candidate is framed green, the worst red.</p>
+          <p>Each scene graph with its candidates: the best framed green, the worst red.</p>
         </div>
         <div class="row row-wrap">
           <GraphSearch values={address} onChange={change} />

@@ -16,7 +16,7 @@ export function ImportCounts({ summary }: { summary: ImportSummary }) {
       <span class="chip chip-winner">{formatCount(summary.accepted)} accepted</span>
       {summary.unchanged > 0 && <span class="chip">{formatCount(summary.unchanged)} unchanged</span>}
       {summary.rejected > 0 && <span class="chip chip-loser">{formatCount(summary.rejected)} rejected</span>}
-      {summary.warnings > 0 && <span class="chip chip-warn">{formatCount(summary.warnings)} warnings</span>}
+      {summary.warnings > 0 && <span class="chip chip-warn">{formatCount(summary.warnings)} {summary.warnings === 1 ? "warning" : "warnings"}</span>}
     </div>
   );
 }
