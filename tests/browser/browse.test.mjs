@@ -1,11 +1,30 @@
 // The graph browser: all graphs in one long grid, narrowed by hand, by words and by names; its speed by Chromium's own trace.
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { before, test } from "node:test";
 import { openPage, picturesShown, testBench } from "./browser.mjs";
 import { quantile, traced } from "./trace.mjs";
 
 const bench = testBench();
 const { base, api, visit } = bench;
+
+/** More graphs than the small demo has: the grid must be long. */
+const MANY = 1200;
+const pick = (words, place) => words[place % words.length];
+
+before(async () => {
+  if ((await api("/graphs?limit=1")).total >= MANY) return;
+  const labels = ["dog", "table", "lamp", "child", "car", "tree", "boat", "house", "cat", "bench", "bird"];
+  const attributes = ["red", "blue", "wooden", "small", "old", "shiny", "striped"];
+  const predicates = ["left of", "on", "behind", "next to", "holding"];
+  const graphs = Array.from({ length: MANY }, (_, n) => {
+    const items = Array.from({ length: 1 + (n % 6) }, (_, k) => ({ item_id: k, label: pick(labels, n * 3 + k * 5), attributes: [pick(attributes, n + k)], global_item_id: k }));
+    const relations = items.slice(1).map((_, k) => ({ triple_id: k, item1: k, relation: pick(predicates, n + k), item2: k + 1, global_relation_id: k }));
+    return { img_id: `browse-${n}`, name: `browse-${n}`, caption_ori: "", items, relations };
+  });
+  const response = await fetch(`${base}/api/v1/imports?name=browse.json`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(graphs) });
+  assert.equal(response.status, 201);
+  assert.equal((await response.json()).rejected, 0);
+});
 
 const cards = (page) => page.locator(".virtual-grid [data-place]");
 const total = async (page) => Number((await page.locator(".browser-count span").first().innerText()).replace(/\D/g, ""));
