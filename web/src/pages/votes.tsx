@@ -13,8 +13,8 @@ import { usePageTitle } from "../page-title";
 import { contestKey, EMPTY_QUEUE, enqueue, judge, undo, unjudge, type VoteQueueState } from "../vote-queue";
 
 /** Pairs asked for at a time; more are asked for when fewer than `LOW` wait. */
-const AHEAD = 8;
-const LOW = 4;
+const AHEAD = 16;
+const LOW = 10;
 
 const CHOICES: { choice: VoteChoice; key: string; cap: string; label: string }[] = [
   { choice: "left", key: "ArrowLeft", cap: "←", label: "Left is better" },
@@ -37,6 +37,7 @@ function useVotes(voter: string, onSettled: () => void) {
   const sent = useRef(new Map<string, Promise<Vote>>());
   // One vote travels at a time, so that the store has them in the order in which they were cast.
   const road = useRef<Promise<unknown>>(Promise.resolve());
+  const travelling = useRef(0);
   const asking = useRef(false);
   const alive = useRef(true);
 
@@ -44,14 +45,15 @@ function useVotes(voter: string, onSettled: () => void) {
     if (asking.current) return;
     asking.current = true;
     try {
-      const queue = await api.voteQueue(voter, AHEAD + latest.current.waiting.length);
+      // The store still gives the pairs that wait here, and those whose votes are on their way.
+      const queue = await api.voteQueue(voter, AHEAD + latest.current.waiting.length + travelling.current);
       if (!alive.current) return;
       preload(queue.items);
-      setState((old) => {
-        const next = enqueue(old, queue.items);
-        // Later counts may lack votes that are on their way; from the first on we count ourselves.
-        return old.ready ? { ...next, ready: true } : { ...next, ready: true, voted: queue.voted, remaining: queue.remaining };
-      });
+      const next = enqueue(latest.current, queue.items);
+      // Later counts may lack votes that are on their way; from the first on we count ourselves.
+      const counts = latest.current.ready ? {} : { voted: queue.voted, remaining: queue.remaining };
+      latest.current = { ...next, ready: true, ...counts };
+      setState(latest.current);
     } catch (error) {
       if (alive.current) setFailure({ what: "The next pairs could not be loaded.", error: error as Error });
     }
@@ -63,7 +65,8 @@ function useVotes(voter: string, onSettled: () => void) {
     asking.current = false;
     sent.current.clear();
     setFailure(null);
-    setState({ ...EMPTY_QUEUE, ready: false });
+    latest.current = { ...EMPTY_QUEUE, ready: false };
+    setState(latest.current);
     void fetchMore();
     return () => {
       alive.current = false;
@@ -78,14 +81,21 @@ function useVotes(voter: string, onSettled: () => void) {
       latest.current = { ...judge(latest.current, choice), ready: true };
       setState(latest.current);
       const arrived = road.current.then(() => api.castVote({ left_id: contest.left.id, right_id: contest.right.id, choice, voter }));
-      road.current = arrived.catch(() => undefined);
+      travelling.current += 1;
+      road.current = arrived
+        .catch(() => undefined)
+        .then(() => {
+          travelling.current -= 1;
+        });
       sent.current.set(contestKey(contest), arrived);
       arrived.then(onSettled, (error: Error) => {
         if (!alive.current) return;
-        setState((old) => ({ ...unjudge(old, contest), ready: true }));
+        latest.current = { ...unjudge(latest.current, contest), ready: true };
+        setState(latest.current);
         setFailure({ what: "The vote did not arrive; the pair is back.", error });
       });
-      if (latest.current.waiting.length < LOW) void arrived.then(fetchMore, () => undefined);
+      // Not after it has arrived: who judges faster than votes travel would see the pairs run out.
+      if (latest.current.waiting.length < LOW) void fetchMore();
     },
     [voter, fetchMore, onSettled],
   );
