@@ -96,8 +96,10 @@ pub async fn guard(State(state): State<AppState>, request: Request, next: Next) 
             response
         }
     };
-    let changes = !matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if changes && (path.starts_with("/api/") || path == "/jobs") {
+    // A POST that only reads, a preview, changes nothing.
+    let reads =
+        matches!(method, Method::GET | Method::HEAD | Method::OPTIONS) || needed(&method, &path) == Some("read");
+    if !reads && (path.starts_with("/api/") || path == "/jobs") {
         let status = i32::from(response.status().as_u16());
         let who = token.as_ref().map(|token| (token.id, &*token.name));
         let written = async {
