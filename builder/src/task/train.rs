@@ -247,7 +247,11 @@ pub async fn run(context: &TaskContext, id: Uuid) -> Result<()> {
     };
     match job.state {
         JobState::Queued | JobState::Preparing | JobState::Running => {
-            change(&mut connection, id, JobChange::Prepare).await?;
+            match change(&mut connection, id, JobChange::Prepare).await {
+                // A wish was faster.
+                Err(Error::Conflict { code: "illegal_transition", .. }) => return let_go(context, id).await,
+                changed => changed?,
+            };
         }
         // The worker before was killed between the wish and its fulfilment.
         JobState::Pausing => return end(context, id, JobChange::Paused).await,
@@ -264,7 +268,8 @@ pub async fn run(context: &TaskContext, id: Uuid) -> Result<()> {
     control.stop();
     match result {
         Ok(()) => end(context, id, JobChange::Succeed).await,
-        Err(Error::Stopped) => let_go(context, id).await,
+        // Stopped by a wish, or by the row itself, where the wish came between two looks at it.
+        Err(Error::Stopped | Error::Conflict { code: "illegal_transition", .. }) => let_go(context, id).await,
         Err(error) => Err(error),
     }
 }
