@@ -129,6 +129,8 @@ async fn filters_and_facets_agree_with_the_graphs() -> Result<()> {
             "label" => Filter { labels: words, ..Filter::default() },
             "attribute" => Filter { attributes: words, ..Filter::default() },
             "relation" => Filter { relations: words, ..Filter::default() },
+            "tag" => Filter { tags: words, ..Filter::default() },
+            "lint" => Filter { lint: Some(word.clone()), ..Filter::default() },
             _ => {
                 Filter { split: Some(if word == "train" { Split::Train } else { Split::HeldOut }), ..Filter::default() }
             }
