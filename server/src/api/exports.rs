@@ -172,8 +172,8 @@ pub async fn find_export(State(state): State<AppState>, Id(id): Id) -> Result<Js
 #[utoipa::path(get, path = "/exports/{id}/files/{name}", tag = "exchange",
     params(("id" = Uuid, Path), ("name" = String, Path),
         ("Range" = Option<String>, Header, description = "`bytes=FROM-TO`, `bytes=FROM-` or `bytes=-LAST`")),
-    responses((status = 200, description = "The file", body = Vec<u8>, content_type = "*/*"),
-        (status = 206, description = "The range", body = Vec<u8>, content_type = "*/*"), Problems))]
+    responses((status = 200, description = "The file", body = Value, content_type = "*/*"),
+        (status = 206, description = "The range", body = Value, content_type = "*/*"), Problems))]
 pub async fn find_export_file(
     State(state): State<AppState>,
     path: std::result::Result<Path<(Uuid, String)>, axum::extract::rejection::PathRejection>,
