@@ -41,11 +41,10 @@ pub fn hash(secret: &str) -> String {
 fn needed(method: &Method, path: &str) -> Option<&'static str> {
     let path = if path == "/jobs" { "/api/v1/jobs" } else { path };
     let noun = path.strip_prefix("/api/v1/")?.split('/').next().unwrap_or_default();
-    let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     match noun {
         "health" | "openapi.json" | "session" => None,
         "tokens" | "audit" | "webhooks" => Some("admin"),
-        _ if reads => Some("read"),
+        _ if method.is_safe() => Some("read"),
         "jobs" | "generations" | "evaluations" => Some("train"),
         // A preview writes nothing.
         "pairings" if path.ends_with("/preview") => Some("read"),
@@ -97,8 +96,7 @@ pub async fn guard(State(state): State<AppState>, request: Request, next: Next) 
         }
     };
     // A POST that only reads, a preview, changes nothing.
-    let reads =
-        matches!(method, Method::GET | Method::HEAD | Method::OPTIONS) || needed(&method, &path) == Some("read");
+    let reads = method.is_safe() || needed(&method, &path) == Some("read");
     if !reads && (path.starts_with("/api/") || path == "/jobs") {
         let status = i32::from(response.status().as_u16());
         let who = token.as_ref().map(|token| (token.id, &*token.name));

@@ -201,8 +201,7 @@ async fn in_time(State(limit): State<Duration>, request: Request, next: Next) ->
 
 /// A page of another site, open in the same browser, may not change anything here.
 async fn same_origin(request: Request, next: Next) -> Response {
-    let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if changes && !is_same_origin(request.headers()) {
+    if !request.method().is_safe() && !is_same_origin(request.headers()) {
         return Problem::new("cross_origin", "the request comes from a page of another origin").into_response();
     }
     next.run(request).await

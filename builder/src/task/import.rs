@@ -254,14 +254,19 @@ impl<'a> Import<'a> {
     }
 }
 
-/// Lines of text, gzipped or not, each at most `most` bytes.
-fn lines(path: &Path, most: usize) -> Result<impl Iterator<Item = std::io::Result<Vec<u8>>> + use<>> {
+/// What is in the file, unpacked where it is gzipped.
+fn unpacked(path: &Path) -> Result<Box<dyn BufRead + Send>> {
     let mut file = BufReader::with_capacity(1 << 17, fs_err::File::open(path)?);
     let is_gzip = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
-    let mut reader: Box<dyn BufRead + Send> = match is_gzip {
+    Ok(match is_gzip {
         true => Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(file))),
         false => Box::new(file),
-    };
+    })
+}
+
+/// Lines of text, gzipped or not, each at most `most` bytes.
+fn lines(path: &Path, most: usize) -> Result<impl Iterator<Item = std::io::Result<Vec<u8>>> + use<>> {
+    let mut reader = unpacked(path)?;
     let mut broken = false;
     Ok(std::iter::from_fn(move || {
         if broken {

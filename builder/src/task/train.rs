@@ -58,9 +58,8 @@ pub async fn validate(context: &TaskContext, request: &Value) -> Result<JobSpec>
     let mut connection = context.pool.acquire().await?;
     match JobSpec::parse(request) {
         Ok(spec) => {
-            let mut faults = store_faults(&mut connection, &spec).await?;
-            faults.extend(model_faults(context, &mut connection, spec.pairing_id, spec.model.as_deref()).await?);
-            if faults.is_empty() { Ok(spec) } else { Err(Error::Invalid(faults)) }
+            check(context, &mut connection, &spec).await?;
+            Ok(spec)
         }
         Err(mut faults) => {
             let pairing_id = request["pairing_id"].as_str().and_then(|text| Uuid::parse_str(text).ok());
@@ -112,24 +111,31 @@ async fn model_faults(
 /// `Invalid` with every fault that the store knows of; `Conflict` when the idempotency key was used for another request.
 pub async fn create(context: &TaskContext, spec: &JobSpec, request: &JobRequest) -> Result<Job> {
     let mut transaction = context.pool.begin().await?;
-    let mut faults = store_faults(&mut transaction, spec).await?;
-    faults.extend(model_faults(context, &mut transaction, spec.pairing_id, spec.model.as_deref()).await?);
-    if !faults.is_empty() {
-        return Err(Error::Invalid(faults));
-    }
-    let job = create_in(&mut transaction, spec, request).await?;
+    check(context, &mut transaction, spec).await?;
+    let job = insert(&mut transaction, spec, request).await?;
     transaction.commit().await?;
     Ok(job)
 }
 
-/// As [`create`], within the caller's transaction.
+/// As [`create`], within the caller's transaction, of a caller that knows the reference to be there.
 pub async fn create_in(connection: &mut PgConnection, spec: &JobSpec, request: &JobRequest) -> Result<Job> {
-    let document = serde_json::to_value(spec)
-        .map_err(|source| Error::Json { context: "writing the job's spec".to_owned(), source })?;
     let faults = store_faults(connection, spec).await?;
     if !faults.is_empty() {
         return Err(Error::Invalid(faults));
     }
+    insert(connection, spec, request).await
+}
+
+/// Everything that the store and the models know against `spec`, at once.
+async fn check(context: &TaskContext, connection: &mut PgConnection, spec: &JobSpec) -> Result<()> {
+    let mut faults = store_faults(connection, spec).await?;
+    faults.extend(model_faults(context, connection, spec.pairing_id, spec.model.as_deref()).await?);
+    if faults.is_empty() { Ok(()) } else { Err(Error::Invalid(faults)) }
+}
+
+async fn insert(connection: &mut PgConnection, spec: &JobSpec, request: &JobRequest) -> Result<Job> {
+    let document = serde_json::to_value(spec)
+        .map_err(|source| Error::Json { context: "writing the job's spec".to_owned(), source })?;
     let new = NewJob {
         state: JobState::Validating,
         spec: document.clone(),

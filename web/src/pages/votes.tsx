@@ -35,11 +35,17 @@ function useVotes(voter: string, onSettled: () => void) {
   const latest = useRef(state);
   latest.current = state;
   const sent = useRef(new Map<string, Promise<Vote>>());
-  // One vote travels at a time, so that the store has them in the order in which they were cast.
+  // One change travels at a time, so that the store has them in the order in which they were made.
   const road = useRef<Promise<unknown>>(Promise.resolve());
   const travelling = useRef(0);
   const asking = useRef(false);
   const alive = useRef(true);
+
+  const travel = useCallback(<T,>(change: () => Promise<T>): Promise<T> => {
+    const arrived = road.current.then(change);
+    road.current = arrived.catch(() => undefined);
+    return arrived;
+  }, []);
 
   const fetchMore = useCallback(async () => {
     if (asking.current) return;
@@ -80,13 +86,12 @@ function useVotes(voter: string, onSettled: () => void) {
       setFailure(null);
       latest.current = { ...judge(latest.current, choice), ready: true };
       setState(latest.current);
-      const arrived = road.current.then(() => api.castVote({ left_id: contest.left.id, right_id: contest.right.id, choice, voter }));
       travelling.current += 1;
-      road.current = arrived
-        .catch(() => undefined)
-        .then(() => {
+      const arrived = travel(() =>
+        api.castVote({ left_id: contest.left.id, right_id: contest.right.id, choice, voter }).finally(() => {
           travelling.current -= 1;
-        });
+        }),
+      );
       sent.current.set(contestKey(contest), arrived);
       arrived.then(onSettled, (error: Error) => {
         if (!alive.current) return;
@@ -97,7 +102,7 @@ function useVotes(voter: string, onSettled: () => void) {
       // Not after it has arrived: who judges faster than votes travel would see the pairs run out.
       if (latest.current.waiting.length < LOW) void fetchMore();
     },
-    [voter, fetchMore, onSettled],
+    [voter, travel, fetchMore, onSettled],
   );
 
   const takeBack = useCallback(async () => {
@@ -107,13 +112,14 @@ function useVotes(voter: string, onSettled: () => void) {
     latest.current = { ...undo(latest.current), ready: true };
     setState(latest.current);
     try {
-      const arrived = await sent.current.get(contestKey(last.contest));
-      if (arrived) await api.deleteVote(arrived.id);
+      const cast = sent.current.get(contestKey(last.contest));
+      // Before a new vote on the pair, which would have the old one's id.
+      if (cast) await travel(async () => api.deleteVote((await cast).id));
       onSettled();
     } catch (error) {
       setFailure({ what: "The vote could not be taken back.", error: error as Error });
     }
-  }, [onSettled]);
+  }, [travel, onSettled]);
 
   return { state, failure, vote, takeBack };
 }

@@ -3,12 +3,12 @@
 //! Names of the archive are keys and never paths: nothing is unpacked to the disk.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::Path;
 
 use tokio::sync::mpsc;
 
-use super::{Import, UNKNOWN_MODEL, checked};
+use super::{Import, UNKNOWN_MODEL, checked, unpacked};
 use crate::store::candidate::{self, NewCandidate};
 use crate::task::on_thread;
 use crate::{Error, Result};
@@ -104,11 +104,7 @@ async fn take(import: &mut Import<'_>, record: i64, key: &str, blob: String, cap
 /// Until the archive ends or nobody listens.
 fn read(path: &Path, sender: &mpsc::Sender<Entry>) -> Result<()> {
     let wrong = |error: std::io::Error| Error::Format(format!("the archive: {error}"));
-    let mut file = BufReader::with_capacity(1 << 17, fs_err::File::open(path)?);
-    let is_gzip = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
-    let reader: Box<dyn Read> =
-        if is_gzip { Box::new(flate2::bufread::MultiGzDecoder::new(file)) } else { Box::new(file) };
-    let mut archive = tar::Archive::new(reader);
+    let mut archive = tar::Archive::new(unpacked(path)?);
     for entry in archive.entries().map_err(wrong)? {
         let mut entry = entry.map_err(wrong)?;
         if !entry.header().entry_type().is_file() {
