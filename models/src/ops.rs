@@ -13,6 +13,7 @@ mod convolution;
 mod elementary;
 mod fallback;
 mod gemm;
+mod gradient;
 mod linear;
 mod normalization;
 mod storage;
@@ -21,8 +22,9 @@ mod upsample;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-pub use checkpoint::{Checkpoints, backward, checkpoint, checkpoints, keeps_input_alone};
+pub use checkpoint::{Checkpoints, checkpoint, checkpoints, keeps_input_alone};
 pub use convolution::Padding;
+pub use gradient::backward;
 pub use normalization::Activation;
 pub use threads::{divide_no_candle_operator, threads, with_threads};
 

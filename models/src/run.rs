@@ -113,6 +113,8 @@ pub fn run(network: &Network, folder: &Path, inputs: &Inputs, settings: &Setting
     if settings.repeats > 0 {
         let mut times = Vec::with_capacity(settings.repeats);
         for _ in 0..settings.repeats {
+            // Two results at once would double the memory that a run takes.
+            tensors.clear();
             let start = Instant::now();
             tensors = prepared.run()?;
             settings.device.synchronize()?;

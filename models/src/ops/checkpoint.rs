@@ -3,17 +3,17 @@
 //!
 //! Candle's operators have at most three inputs and hand gradients to these alone. So the part is one operator of its input,
 //! everything else that it reads (parameters, the time embedding, the conditioning) it holds itself, and the gradients
-//! of those are gathered beside candle's until [`backward`] adds them up.
+//! of those are gathered beside candle's until [`super::backward`] adds them up.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::sync::Arc;
 
-use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, Var};
+
+use super::gradient;
 
 thread_local! {
     static ON: Cell<bool> = const { Cell::new(false) };
-    static GATHERED: RefCell<Option<GradStore>> = const { RefCell::new(None) };
 }
 
 /// While it lives, [`checkpoint`] keeps inputs alone on this thread.
@@ -38,28 +38,13 @@ pub fn keeps_input_alone(x: &Tensor) -> bool {
     ON.get() && x.track_op()
 }
 
-/// `part(x)`, of which only `x` is kept; its gradients come out of [`backward`].
+/// `part(x)`, of which only `x` is kept; its gradients come out of [`super::backward`].
 ///
 /// # Errors
 /// Those of `part`.
 pub fn checkpoint(x: &Tensor, part: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static) -> Result<Tensor> {
     let y = part(&x.detach())?.detach();
     x.contiguous()?.apply_op2(&y.contiguous()?, Checkpoint { part: Arc::new(part) })
-}
-
-/// As candle's `backward`, with the gradients of checkpointed parts.
-///
-/// # Errors
-/// Those of the operators.
-pub fn backward(loss: &Tensor) -> Result<GradStore> {
-    let outer = GATHERED.take();
-    let store = loss.backward();
-    let gathered = GATHERED.replace(outer);
-    let mut store = store?;
-    if let Some(gathered) = gathered {
-        store.extend(gathered)?;
-    }
-    Ok(store)
 }
 
 type Part = dyn Fn(&Tensor) -> Result<Tensor> + Send + Sync;
@@ -95,14 +80,10 @@ impl CustomOp2 for Checkpoint {
         let x = Var::from_tensor(&x.detach())?;
         let product = ((self.part)(x.as_tensor())? * dy)?.to_dtype(DType::F32)?.sum_all()?;
         let mut store = product.backward()?;
-        let dx = store.remove(x.as_tensor());
-        GATHERED.with_borrow_mut(|gathered| match gathered {
-            Some(gathered) => gathered.extend(store),
-            None => {
-                *gathered = Some(store);
-                Ok(())
-            }
-        })?;
+        let dx = store.remove(x.as_tensor()).map(|dx| dx.detach());
+        // Candle made a gradient for the cotangent too, which nobody asked for.
+        store.remove(dy);
+        gradient::add(store)?;
         Ok((dx, None))
     }
 }
@@ -111,6 +92,7 @@ impl CustomOp2 for Checkpoint {
 mod tests {
     use super::*;
     use candle_core::Device;
+    use candle_core::backprop::GradStore;
 
     #[test]
     fn gradients_are_those_without() {
@@ -130,14 +112,18 @@ mod tests {
         };
         let (plain, kept) = (loss(false), loss(true));
         assert_eq!(plain.to_scalar::<f32>().unwrap(), kept.to_scalar::<f32>().unwrap());
-        let (plain, kept) = (plain.backward().unwrap(), backward(&kept).unwrap());
+        let kept_loss = kept;
+        let (plain, kept) = (plain.backward().unwrap(), gradient::backward(&kept_loss).unwrap());
+        let hangs = |id: candle_core::TensorId| kept.get_id(id).is_some_and(Tensor::track_op);
+        assert!(!kept.get_ids().any(|id| hangs(*id)), "a gradient holds what it was computed from");
+        assert_eq!(kept.get_ids().count(), 3, "parameters alone");
         for variable in [&x, &weight, &shared] {
             let of = |store: &GradStore| store.get(variable.as_tensor()).unwrap().to_vec1::<f32>().unwrap();
             for (a, b) in of(&plain).into_iter().zip(of(&kept)) {
                 assert!((a - b).abs() <= 1e-5 * a.abs().max(1.), "{a} {b}");
             }
         }
-        assert!(GATHERED.with_borrow(Option::is_none));
+        assert!(kept_loss.backward().is_err(), "gradients of parts would be lost");
     }
 
     #[test]

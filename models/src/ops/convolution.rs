@@ -12,6 +12,7 @@ use multiversion::multiversion;
 
 use super::elementary::sum;
 use super::gemm::{Target, View, multiply};
+use super::gradient::hand_over;
 use super::storage::{output, slice, tensor, with_slice, with_slices};
 use super::threads::{for_chunks, scratch};
 
@@ -322,16 +323,8 @@ fn backward_input(g: &Geometry, weight: &[f32], dy: &[f32]) -> Result<Vec<f32>> 
             },
             ..*g
         };
-        let taps = g.taps();
         scratch(weight.len(), |kernel| {
-            for (o, from) in weight.chunks_exact(g.depth()).enumerate() {
-                for (c, from) in from.chunks_exact(taps).enumerate() {
-                    let to = &mut kernel[(c * g.outputs + o) * taps..][..taps];
-                    for (to, from) in to.iter_mut().zip(from.iter().rev()) {
-                        *to = *from;
-                    }
-                }
-            }
+            turn(g, weight, kernel)?;
             forward(&turned, dy, kernel, None, &mut dx)
         })?;
         return Ok(dx);
@@ -345,7 +338,7 @@ fn backward_input(g: &Geometry, weight: &[f32], dy: &[f32]) -> Result<Vec<f32>> 
         for rows in g.row_tiles() {
             let width = images * rows.len() * g.out_width;
             scratch(g.outputs * width, |gathered| {
-                gather(g, dy, &rows, gathered);
+                gather(g, dy, 0, &rows, gathered);
                 scratch(depth * width, |columns| {
                     let target = Target { data: columns, stride: width };
                     let gathered = View::rows(gathered, width);
@@ -362,13 +355,35 @@ fn backward_input(g: &Geometry, weight: &[f32], dy: &[f32]) -> Result<Vec<f32>> 
     Ok(dx)
 }
 
-/// Lays the same channel of several images side by side: `[o, images · rows · width]`.
-fn gather(g: &Geometry, dy: &[f32], rows: &Range<usize>, gathered: &mut [f32]) {
+/// From `[o, c, kh, kw]` to `[c, o, kh, kw]` with each kernel turned by half a circle, in blocks of outputs so that
+/// whole lines of the cache are written.
+fn turn(g: &Geometry, weight: &[f32], kernel: &mut [f32]) -> Result<()> {
+    const BLOCK: usize = 16;
+    let (depth, taps) = (g.depth(), g.taps());
+    let share = g.channels.div_ceil(super::threads::threads());
+    for_chunks(kernel, share * g.outputs * taps, |chunk, kernel, _| {
+        for (b, from) in weight.chunks(BLOCK * depth).enumerate() {
+            for (i, to) in kernel.chunks_exact_mut(g.outputs * taps).enumerate() {
+                let c = chunk * share + i;
+                let to = to[b * BLOCK * taps..].chunks_exact_mut(taps);
+                for (from, to) in from.chunks_exact(depth).zip(to) {
+                    for (to, from) in to.iter_mut().zip(from[c * taps..][..taps].iter().rev()) {
+                        *to = *from;
+                    }
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Lays the same channel of several images side by side, from channel `first` on: `[o, images · rows · width]`.
+fn gather(g: &Geometry, dy: &[f32], first: usize, rows: &Range<usize>, gathered: &mut [f32]) {
     let (out_area, length) = (g.out_area(), rows.len() * g.out_width);
     let images = dy.len() / (g.outputs * out_area);
     for (o, row) in gathered.chunks_exact_mut(images * length).enumerate() {
         for (i, to) in row.chunks_exact_mut(length).enumerate() {
-            let from = &dy[(i * g.outputs + o) * out_area + rows.start * g.out_width..][..length];
+            let from = &dy[(i * g.outputs + first + o) * out_area + rows.start * g.out_width..][..length];
             to.copy_from_slice(from);
         }
     }
@@ -376,52 +391,55 @@ fn gather(g: &Geometry, dy: &[f32], rows: &Range<usize>, gathered: &mut [f32]) {
 
 /// The gradient of the weight.
 fn backward_weight(g: &Geometry, x: &[f32], dy: &[f32]) -> Result<Vec<f32>> {
-    let (area, out_area, taps) = (g.area(), g.out_area(), g.taps());
-    let mut dw = vec![0.; g.outputs * g.depth()];
+    let (depth, out_area, taps) = (g.depth(), g.out_area(), g.taps());
+    let mut dw = vec![0.; g.outputs * depth];
     if x.is_empty() || dy.is_empty() || dw.is_empty() {
         return Ok(dw);
     }
     let together = g.tile().0;
-    let (x_image, y_image) = (g.channels * area, g.outputs * out_area);
-    scratch(dw.len(), |turned| {
-        // [depth, outputs]: the channels' shares are disjoint, so threads may divide them.
-        let share = g.channels.div_ceil(super::threads::threads()).max(1);
-        for_chunks(turned, share * taps * g.outputs, |chunk, turned, threads| {
-            let depth = turned.len() / g.outputs;
-            let channels = chunk * share..chunk * share + depth / taps;
-            let mut accumulate = false;
-            for (x, dy) in x.chunks(together * x_image).zip(dy.chunks(together * y_image)) {
-                let images = x.len() / x_image;
-                for rows in g.row_tiles() {
-                    let length = rows.len() * g.out_width;
-                    let width = images * length;
-                    let stride = width + SKEW;
-                    scratch(depth * stride, |columns| {
+    let (x_image, y_image) = (g.channels * g.area(), g.outputs * out_area);
+    // Threads divide the channels of the columns, then the rows of the product.
+    let threads = super::threads::threads();
+    let (channels, outputs) = (g.channels.div_ceil(threads), g.outputs.div_ceil(threads));
+    let mut accumulate = false;
+    for (x, dy) in x.chunks(together * x_image).zip(dy.chunks(together * y_image)) {
+        let images = x.len() / x_image;
+        for rows in g.row_tiles() {
+            let length = rows.len() * g.out_width;
+            let width = images * length;
+            let mut product = |columns: View| {
+                for_chunks(&mut dw, outputs * depth, |chunk, dw, threads| {
+                    let (first, size) = (chunk * outputs, (dw.len() / depth, depth, width));
+                    let target = Target { data: dw, stride: depth };
+                    if images == 1 {
+                        let dy = View::rows(&dy[first * out_area + rows.start * g.out_width..], out_area);
+                        return multiply(size, target, dy, columns.transposed(), accumulate, threads);
+                    }
+                    scratch(size.0 * width, |gathered| {
+                        gather(g, dy, first, &rows, gathered);
+                        multiply(size, target, View::rows(gathered, width), columns.transposed(), accumulate, threads)
+                    })
+                })
+            };
+            if g.pointwise() && images == 1 {
+                product(View::rows(&x[rows.start * g.width..], g.area()))?;
+            } else {
+                let stride = width + SKEW;
+                scratch(depth * stride, |columns| {
+                    for_chunks(columns, channels * taps * stride, |chunk, columns, _| {
+                        let first = chunk * channels;
+                        let channels = first..first + columns.len() / (taps * stride);
                         for (i, x) in x.chunks_exact(x_image).enumerate() {
-                            let column = i * length;
-                            to_columns(g, x, channels.clone(), rows.clone(), columns, stride, column);
+                            to_columns(g, x, channels.clone(), rows.clone(), columns, stride, i * length);
                         }
-                        let columns = View::rows(columns, stride);
-                        scratch(g.outputs * width, |gathered| {
-                            gather(g, dy, &rows, gathered);
-                            let target = Target { data: turned, stride: g.outputs };
-                            let gathered = View::rows(gathered, width).transposed();
-                            multiply((depth, g.outputs, width), target, columns, gathered, accumulate, threads)
-                        })
+                        Ok(())
                     })?;
-                    accumulate = true;
-                }
+                    product(View::rows(columns, stride))
+                })?;
             }
-            Ok(())
-        })?;
-        let depth = g.depth();
-        for (o, row) in dw.chunks_exact_mut(depth).enumerate() {
-            for (value, from) in row.iter_mut().zip(turned.chunks_exact(g.outputs)) {
-                *value = from[o];
-            }
+            accumulate = true;
         }
-        Ok::<(), candle_core::Error>(())
-    })?;
+    }
     Ok(dw)
 }
 
@@ -465,7 +483,8 @@ impl Convolution {
             None
         };
         let dw = if weight.track_op() {
-            Some(tensor(with_slices(x, dy, |x, dy| backward_weight(&g, x, dy))?, weight.shape())?)
+            let dw = with_slices(x, dy, |x, dy| backward_weight(&g, x, dy))?;
+            hand_over(weight, tensor(dw, weight.shape())?)?
         } else {
             None
         };
@@ -516,7 +535,7 @@ impl CustomOp3 for Convolution {
         let db = if b.track_op() {
             let (_, outputs, height, width) = dy.dims4()?;
             let db = with_slice(dy, |dy| Ok(backward_bias(outputs, height * width, dy)))?;
-            Some(tensor(db, b.shape())?)
+            hand_over(b, tensor(db, b.shape())?)?
         } else {
             None
         };

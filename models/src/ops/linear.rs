@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 use super::gemm::{Target, View, multiply};
+use super::gradient::hand_over;
 use super::storage::{output, slice, tensor, with_slice, with_slices};
 use super::threads::threads;
 
@@ -65,7 +66,7 @@ fn gradients(x: &Tensor, weight: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>
             let (dy, x) = (View::rows(dy, outputs), View::rows(x, inputs));
             multiply((outputs, inputs, rows), target, dy.transposed(), x, false, threads())
         })?;
-        Some(tensor(dw, weight.shape())?)
+        hand_over(weight, tensor(dw, weight.shape())?)?
     } else {
         None
     };
@@ -113,7 +114,7 @@ impl CustomOp3 for Linear {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (dx, dw) = gradients(x, w, dy)?;
         let db = if b.track_op() {
-            Some(tensor(with_slice(dy, |dy| Ok(sum_of_rows(dy, b.elem_count())))?, b.shape())?)
+            hand_over(b, tensor(with_slice(dy, |dy| Ok(sum_of_rows(dy, b.elem_count())))?, b.shape())?)?
         } else {
             None
         };

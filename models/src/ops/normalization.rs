@@ -8,6 +8,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use multiversion::multiversion;
 
 use super::elementary::{silu, silu_slope, sum, sum2};
+use super::gradient::hand_over;
 use super::storage::{output, slice, tensor, with_slice, with_slices};
 use super::threads::for_chunks;
 
@@ -185,8 +186,8 @@ impl CustomOp3 for GroupNorm {
             }
             tensor(totals.iter().map(|&t| t as f32).collect(), channels)
         };
-        let dw = w.track_op().then(|| total(0)).transpose()?;
-        let db = b.track_op().then(|| total(1)).transpose()?;
+        let dw = if w.track_op() { hand_over(w, total(0)?)? } else { None };
+        let db = if b.track_op() { hand_over(b, total(1)?)? } else { None };
         let dx = x.track_op().then(|| tensor(dx, x.shape())).transpose()?;
         Ok((dx, dw, db))
     }
@@ -292,8 +293,8 @@ impl CustomOp3 for LayerNorm {
         })?;
         let mut totals = super::linear::sum_of_rows(&sums, 2 * width);
         let db = totals.split_off(width);
-        let dw = w.track_op().then(|| tensor(totals, w.shape())).transpose()?;
-        let db = b.track_op().then(|| tensor(db, b.shape())).transpose()?;
+        let dw = if w.track_op() { hand_over(w, tensor(totals, w.shape())?)? } else { None };
+        let db = if b.track_op() { hand_over(b, tensor(db, b.shape())?)? } else { None };
         let dx = x.track_op().then(|| tensor(dx, x.shape())).transpose()?;
         Ok((dx, dw, db))
     }
