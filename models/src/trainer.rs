@@ -133,7 +133,8 @@ impl Trainer {
             components.push(Component { objective: objective.clone(), weight, paths });
         }
         let (vars, constants) = parameters::trainable(&reference, &settings)?;
-        let policy = parameters::load_policy(&reference, &vars, &constants)?;
+        let policy = parameters::load_policy(&reference, &vars, &constants)?
+            .with_gradient_checkpointing(settings.gradient_checkpointing);
         let encoder = parameters::load_encoder(&reference, &settings, &vars, graphs)?;
         let optimizer =
             Optimizer::new(settings.optimizer, &vars, settings.weight_decay as f32, settings.ema_decay as f32)?;

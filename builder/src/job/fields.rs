@@ -96,6 +96,17 @@ impl<'a> Fields<'a> {
         default.to_owned()
     }
 
+    /// Yes or no.
+    pub fn flag(&mut self, key: &str, default: bool, faults: &mut Vec<Fault>) -> bool {
+        let Some(value) = self.take(key) else {
+            return default;
+        };
+        value.as_bool().unwrap_or_else(|| {
+            faults.push(Fault::new(self.pointer(key), "is true or false"));
+            default
+        })
+    }
+
     /// One of `numbers`.
     pub fn choice_of_numbers(&mut self, key: &str, default: i64, numbers: &[i64], faults: &mut Vec<Fault>) -> i64 {
         let Some(value) = self.take(key) else {

@@ -98,6 +98,9 @@ pub struct JobSpec {
     /// Batches a step.
     #[serde(default = "one")]
     pub gradient_accumulation_steps: usize,
+    /// Blocks of the UNet are computed again on the way back instead of kept: less memory for more time.
+    #[serde(default)]
+    pub gradient_checkpointing: bool,
     /// Share of pairs that are seen without their scene graph, winner and loser alike.
     #[serde(default)]
     pub caption_dropout: f64,
@@ -151,6 +154,7 @@ impl JobSpec {
             max_steps: 300,
             batch_size: 16,
             gradient_accumulation_steps: 1,
+            gradient_checkpointing: false,
             caption_dropout: 0.0,
             label_noise: 0.0,
             loss: LossForm::Sigmoid,
@@ -204,6 +208,7 @@ impl JobSpec {
             max_steps: fields.count("max_steps", defaults.max_steps, 1..=10_000_000, &mut faults),
             batch_size: fields.count("batch_size", defaults.batch_size, 1..=4096, &mut faults),
             gradient_accumulation_steps: fields.count("gradient_accumulation_steps", 1, 1..=4096, &mut faults),
+            gradient_checkpointing: fields.flag("gradient_checkpointing", false, &mut faults),
             caption_dropout: fields.number("caption_dropout", 0.0, 0.0..=0.99, &mut faults),
             label_noise: fields.number("label_noise", 0.0, 0.0..=1.0, &mut faults),
             loss: match fields.choice("loss", "sigmoid", &["sigmoid", "hinge", "ipo"], &mut faults).as_str() {
@@ -340,10 +345,11 @@ mod tests {
                 "second": {"name": "d3po", "beta": 0.5},
             },
             "loss": "ipo", "margin": 0.1, "optimizer": "adafactor", "learning_rate_schedule": "cosine",
-            "gradient_accumulation_steps": 4, "caption_dropout": 0.2,
+            "gradient_accumulation_steps": 4, "gradient_checkpointing": true, "caption_dropout": 0.2,
             "trainable": {"kind": "scene-graph-encoder-lora", "rank": 2, "targets": ["to_q"]},
         }))
         .unwrap();
+        assert!(spec.gradient_checkpointing);
         let Objective::Mixture { first, betas, weight, .. } = &spec.objective else { panic!("{spec:?}") };
         assert_eq!((*weight, *betas), (0.25, [None, Some(0.5)]));
         assert!(matches!(
@@ -385,7 +391,9 @@ mod tests {
     fn a_job_of_before_there_were_these_settings_is_still_read() {
         let mut stored = serde_json::to_value(JobSpec::new(Uuid::from_u128(7), Objective::inversion_dpo())).unwrap();
         let fields = stored.as_object_mut().unwrap();
-        for name in ["loss", "margin", "optimizer", "gradient_accumulation_steps", "caption_dropout"] {
+        for name in
+            ["loss", "margin", "optimizer", "gradient_accumulation_steps", "gradient_checkpointing", "caption_dropout"]
+        {
             fields.remove(name).unwrap();
         }
         let objective = fields["objective"].as_object_mut().unwrap();

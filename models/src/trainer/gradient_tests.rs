@@ -9,8 +9,8 @@ use super::{
     ImageInput, PairInput, Trainable, Trainer, TrainerSettings, data_parallel, parameters, path_settings, paths_of,
 };
 use crate::objective::{
-    InversionDpo, InversionDpoOfficial, InversionDpoPublished, ObjectiveSettings, PathSource, PathTarget, Preference,
-    PreferenceForm, Reduction, Start, TimestepReduction, Weighting,
+    DiffusionDpo, InversionDpo, InversionDpoOfficial, InversionDpoPublished, ObjectiveSettings, PathSource, PathTarget,
+    Preference, PreferenceForm, Reduction, Start, TimestepReduction, Weighting,
 };
 use crate::pipeline::{Conditioning, GraphMode, Pipeline, SampleSettings};
 use crate::scene_graph_encoder::GraphText;
@@ -409,6 +409,27 @@ fn every_objective_moves_and_resumes() {
         // What was exported is what a pipeline takes.
         let file = folder.path().join("weights.safetensors");
         assert_ne!(pipeline().with_unet(&file).unwrap().hash(), pipeline().hash());
+    }
+}
+
+/// Blocks that are computed again give the gradients that kept ones give, whatever learns.
+#[test]
+fn checkpointed_gradients_are_the_same() {
+    let targets = vec!["to_q".to_owned(), "to_v".to_owned()];
+    let encoder_too = Trainable::SceneGraphEncoderLora { rank: 2, alpha: 4.0, targets };
+    for trainable in [Trainable::Unet, lora(), Trainable::SceneGraphEncoder, encoder_too] {
+        let objective = ObjectiveSettings::DiffusionDpo(DiffusionDpo::default());
+        let mut bench = Bench::new(objective, trainable.clone(), Preference::default());
+        let (loss, kept) = bench.ours();
+        bench.policy = bench.policy.with_gradient_checkpointing(true);
+        let (again, computed_again) = bench.ours();
+        assert_eq!(loss, again);
+        assert_eq!(kept.len(), computed_again.len());
+        let largest = super::gradient_norm(&kept);
+        for (name, kept) in &kept {
+            let difference = kept.iter().zip(&computed_again[name]).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
+            assert!(f64::from(difference) <= 1e-5 * largest, "{trainable:?} {name}: {difference} of {largest}");
+        }
     }
 }
 

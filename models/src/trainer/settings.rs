@@ -85,6 +85,8 @@ pub struct TrainerSettings {
     /// Batches whose gradients make one optimizer step; the step is that of one batch as large as all of them, bit for
     /// bit, but only the gradients of one are held at a time.
     pub gradient_accumulation_steps: usize,
+    /// The policy's blocks are computed again on the way back instead of kept: less memory for more time.
+    pub gradient_checkpointing: bool,
     /// Share of pairs that are seen without their condition, winner and loser alike.
     pub caption_dropout: f64,
     /// Decay of the moving average of the parameters, which is what is exported.
@@ -112,6 +114,7 @@ impl Default for TrainerSettings {
             max_steps: 300,
             batch_size: 16,
             gradient_accumulation_steps: 1,
+            gradient_checkpointing: false,
             caption_dropout: 0.0,
             ema_decay: 0.97,
             max_grad_norm: 1.0,

@@ -76,6 +76,9 @@ pub struct CreateJobRequest {
     /// Batches a step.
     #[schema(required = false, default = 1, minimum = 1)]
     gradient_accumulation_steps: usize,
+    /// Blocks of the UNet are computed again on the way back instead of kept: less memory for more time.
+    #[schema(required = false, default = false)]
+    gradient_checkpointing: bool,
     /// Share of pairs that are seen without their scene graph, winner and loser alike.
     #[schema(required = false, default = 0, minimum = 0)]
     caption_dropout: f64,
