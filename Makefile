@@ -62,6 +62,7 @@ pretrain: build
 
 ## bench: speed against torch eager, in turns, as a table; `ARGS="--sizes tiny,small,medium --threads 2"`
 bench: build
+	$(CARGO) build --release --locked -p models --example candle_unet
 	$(PYTHON) tests/parity/bench.py $(ARGS)
 
 ## memory: peak of a UNet's gradient at several sizes (docs/memory.md)

@@ -4,6 +4,7 @@
 
 Prints a Markdown table of medians and ratios (torch's seconds over ours; at least 1: ours is as fast). Each round times
 torch first and then us, so that whatever else the machine does meets both. `medium` is SD1.5's UNet at its real size.
+candle-transformers has a UNet for SD1.5's form alone (models/examples/candle_unet.rs), and no gradient of it.
 """
 
 import argparse
@@ -128,7 +129,8 @@ def main():
     torch.set_num_threads(arguments.threads)
     command = [*arguments.binary.split(), *([] if "dev_run" in arguments.binary else ["model", "run"])]
     print(f"torch {torch.__version__}, {arguments.threads} threads, {cpu()}, load {os.getloadavg()[0]:.1f}\n")
-    print("| size | network | torch, ms | diptych, ms | ratio |\n| --- | --- | ---: | ---: | ---: |")
+    candle = ROOT / "target/release/examples/candle_unet"
+    print("| size | network | torch, ms | candle, ms | diptych, ms | torch / diptych |\n| --- | --- | ---: | ---: | ---: | ---: |")
     for size in arguments.sizes.split(","):
         spec = SIZES[size]
         with tempfile.TemporaryDirectory() as folder:
@@ -139,19 +141,27 @@ def main():
                 save_file({key: value.contiguous() for key, value in inputs.items()}, source)
                 run()
                 repeats = max(1, min(200, int(arguments.seconds / max(timed(run, 1)[0], 1e-4))))
-                theirs, ours = [], []
+                compared = network == "unet" and not flags and "addition_embed_type" not in spec["unet"]
+                theirs, candles, ours = [], [], []
                 for _ in range(arguments.rounds):
                     theirs += timed(run, repeats)
-                    done = subprocess.run(
+                    if compared:
+                        candles.append(median_of([candle, folder, source, str(arguments.threads), str(max(1, repeats // 8))]))
+                    ours.append(median_of(
                         [*command, network, "--model", folder, "--input", source, "--output", folder / "out.safetensors",
                          "--threads", str(arguments.threads), "--repeat", str(repeats), *flags],
-                        capture_output=True, text=True,
-                    )  # fmt: skip
-                    if done.returncode:
-                        sys.exit(f"{network}: {done.stderr}")
-                    ours.append(json.loads(done.stdout)["median_seconds"])
+                    ))  # fmt: skip
                 theirs, ours = statistics.median(theirs), statistics.median(ours)
-                print(f"| {size} | {name} | {1e3 * theirs:.2f} | {1e3 * ours:.2f} | {theirs / ours:.2f} |", flush=True)
+                candles = f"{1e3 * statistics.median(candles):.2f}" if candles else ""
+                print(f"| {size} | {name} | {1e3 * theirs:.2f} | {candles} | {1e3 * ours:.2f} | {theirs / ours:.2f} |", flush=True)
+
+
+def median_of(command):
+    """Of a program that times itself."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{command}: {done.stderr}")
+    return json.loads(done.stdout)["median_seconds"]
 
 
 def cpu():
