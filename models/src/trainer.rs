@@ -5,6 +5,7 @@
 
 pub mod data_parallel;
 mod draw;
+mod encoded;
 mod example;
 mod gradient;
 #[cfg(test)]
@@ -15,15 +16,17 @@ pub mod optimizer;
 mod parameters;
 mod settings;
 mod states;
+pub mod tensor_cache;
 mod trajectory;
 
+pub use encoded::latents;
 pub use example::{ImageInput, PairInput};
 pub use settings::{Trainable, TrainerSettings};
 
 use crate::objective::{
     DiffusionDpo, InversionDpoPublished, ObjectiveSettings, PathTarget, PreferenceForm, Start, inversion_dpo_published,
 };
-use crate::pipeline::{Conditioning, GraphMode, Pipeline, SampleSettings};
+use crate::pipeline::{Conditioning, Pipeline, SampleSettings};
 use crate::scene_graph_encoder::GraphText;
 use crate::unet::UNet2DConditionModel;
 use crate::weights::{TensorMap, VarMap, read_json, write_file, write_json};
@@ -36,6 +39,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
+use tensor_cache::TensorCache;
 use trajectory::{PathImage, PathReading, PathSettings, Trajectory, trajectories};
 
 /// How far the preparation is.
@@ -122,8 +126,8 @@ impl Trainer {
             Control::Continue => Ok(()),
             Control::Stop => Err(Error::Stopped),
         };
-        tell("encode", 0, graphs.len())?;
-        let conditioning = reference.encode_graphs(graphs, GraphMode::SceneGraph)?;
+        let cache = &TensorCache::new(cache);
+        let conditioning = encoded::graphs(&reference, graphs, cache, &mut |done, total| tell("encode", done, total))?;
         let mut components = Vec::new();
         for (objective, weight) in settings.objective.parts() {
             let paths = match path_settings(objective, settings.sampling) {
@@ -341,7 +345,7 @@ fn paths_of(
     graphs: &[GraphText],
     pairs: &[PairInput],
     (settings, reading): (PathSettings, PathReading),
-    cache: &Path,
+    cache: &TensorCache,
     tell: &mut dyn FnMut(&'static str, usize, usize) -> Result<()>,
 ) -> Result<Vec<[Arc<Trajectory>; 2]>> {
     let mut places = std::collections::HashMap::new();

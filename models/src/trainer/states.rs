@@ -66,7 +66,7 @@ pub(super) fn on_paths(
     for (drawn, side) in sides(shard) {
         let path = path(paths, drawn, side)?;
         let k = drawn.place_of(i, count, path.timesteps.len());
-        values.extend_from_slice(&path.states[k]);
+        values.extend(path.state(k)?);
         timesteps.push(path.timesteps[k]);
     }
     Ok(States { noisy: networks.latents(values, 2 * shard.len())?, timesteps })
@@ -88,10 +88,7 @@ pub(super) fn path_targets(
             for (drawn, side) in sides(shard) {
                 let path = path(paths, drawn, side)?;
                 let k = drawn.place_of(i, count, path.timesteps.len());
-                let noise = path.step_noises.get(k);
-                values.extend_from_slice(
-                    noise.ok_or_else(|| Error::Training("a path has no noises of its steps".to_owned()))?,
-                );
+                values.extend(path.step_noise(k)?);
             }
             networks.latents(values, 2 * shard.len())
         }

@@ -1,23 +1,20 @@
-//! The trajectory cache: the states that the reference passes on its way to an image.
+//! The states that the reference passes on its way to an image.
 //!
 //! They depend on the reference, the condition and the image alone, never on what is trained, so they are computed
-//! once and kept: content-addressed files of [`IMAGES_PER_FILE`] images, read by every epoch and every job. A path is
-//! *recorded* where the reference made the image from a known seed (sampling is replayed, bit for bit), else *inverted*.
+//! once and kept in the cache ([`super::tensor_cache`]), read by every epoch and every job. A path is *recorded* where the
+//! reference made the image from a known seed (sampling is replayed, bit for bit), else *inverted*.
 
 use super::example::ImageInput;
+use super::tensor_cache::{CachedRow, Key, Precision, TensorCache, Wanted, key};
 use crate::objective::inversion_dpo::step_noise;
 use crate::objective::{InversionDpo, PathSource, StatePairing};
 use crate::pipeline::{Conditioning, Pipeline, SampleSettings};
 use crate::scene_graph_encoder::GraphText;
 use crate::scheduler::InverseLabel;
-use crate::weights::{TensorMap, read_file, write_file};
 use crate::{Error, Result};
-use candle_core::{DType, Device, Tensor};
-use sha2::{Digest, Sha256};
-use std::path::Path;
+use candle_core::Tensor;
+use std::sync::Arc;
 
-/// Images in one file of the cache.
-const IMAGES_PER_FILE: usize = 64;
 /// A replayed path must end in the image; this much is allowed between machines that round differently.
 const REPLAY_TOLERANCE: f32 = 1e-3;
 
@@ -49,7 +46,7 @@ impl PathSettings {
     }
 }
 
-/// What of a path an objective reads; the cache holds whole paths, whoever reads them.
+/// What of a path an objective reads; the cache holds whole paths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PathReading {
     /// Which state of an inverted path goes with a timestep.
@@ -58,15 +55,44 @@ pub struct PathReading {
     pub step_noises: bool,
 }
 
-/// The path of one image.
+impl PathReading {
+    /// A state in f16 is another state close by, whose target follows from it; a noise between two states would take the
+    /// error of both, many times over where they are close to each other.
+    fn precision(self) -> Precision {
+        if self.step_noises { Precision::Full } else { Precision::Half }
+    }
+}
+
+/// The path of one image, read from the cache state by state.
 #[derive(Clone, Debug)]
 pub struct Trajectory {
     /// Training timesteps of the states.
-    pub timesteps: Vec<usize>,
-    /// The states, `[c · h · w]` each, in the order of the timesteps.
-    pub states: Vec<Vec<f32>>,
-    /// For each state the noise between it and its neighbour towards the image; empty where it was not asked for.
-    pub step_noises: Vec<Vec<f32>>,
+    pub timesteps: Arc<[usize]>,
+    places: Arc<[Place]>,
+    row: CachedRow,
+    elements: usize,
+}
+
+impl Trajectory {
+    /// The `k`-th state, `[c · h · w]`, in the order of the timesteps.
+    pub(super) fn state(&self, k: usize) -> Result<Vec<f32>> {
+        self.kept(self.place(k)?.state)
+    }
+
+    /// The noise between the `k`-th state and its neighbour towards the image.
+    pub(super) fn step_noise(&self, k: usize) -> Result<Vec<f32>> {
+        let place = self.place(k)?;
+        let (neighbour, alpha) = place.neighbour;
+        step_noise(&self.kept(place.state)?, place.alpha, &self.kept(neighbour)?, alpha)
+    }
+
+    fn place(&self, k: usize) -> Result<&Place> {
+        self.places.get(k).ok_or_else(|| Error::Training(format!("a path has no state {k}")))
+    }
+
+    fn kept(&self, state: usize) -> Result<Vec<f32>> {
+        self.row.read(state * self.elements, self.elements)
+    }
 }
 
 /// An image with its condition.
@@ -83,65 +109,58 @@ pub(super) fn trajectories(
     images: &[PathImage],
     settings: PathSettings,
     reading: PathReading,
-    cache: &Path,
+    cache: &TensorCache,
     progress: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<Vec<Trajectory>> {
-    let mut all = Vec::with_capacity(images.len());
     let schedule = Timesteps::new(reference, settings, reading)?;
-    for part in images.chunks(IMAGES_PER_FILE) {
-        progress(all.len(), images.len())?;
-        let file = cache.join(format!("{}.safetensors", key(reference, graphs, part, settings)));
-        let states = match read_states(&file, part.len()) {
-            Some(states) => states,
-            None => {
-                let states = compute(reference, conditioning, part, settings)?;
-                let tensors: TensorMap =
-                    states.iter().enumerate().map(|(i, states)| (format!("{i:04}"), states.clone())).collect();
-                write_file(&file, &tensors, DType::F32)?;
-                states
-            }
-        };
-        for (image, states) in part.iter().zip(states) {
-            all.push(schedule.trajectory(is_recorded(image.image, settings), &states)?);
-        }
-    }
-    progress(images.len(), images.len())?;
-    Ok(all)
+    let elements = reference.latent_channels() * reference.latent_size().pow(2);
+    let wanted: Vec<Wanted> = images
+        .iter()
+        .map(|image| {
+            let recorded = is_recorded(image.image, settings);
+            let steps = if recorded { settings.sampling } else { settings.inversion }.num_inference_steps;
+            Wanted { key: image_key(reference, graphs, image, settings), length: (steps + 1) * elements }
+        })
+        .collect();
+    let mut compute = |places: &[usize]| {
+        let part: Vec<&PathImage> = places.iter().map(|&place| &images[place]).collect();
+        compute(reference, conditioning, &part, settings)
+    };
+    let rows = cache.fetch(&wanted, reading.precision(), &mut compute, progress)?;
+    let path = |(image, row): (&PathImage, CachedRow)| {
+        let recorded = is_recorded(image.image, settings);
+        let (timesteps, places) = if recorded { &schedule.recorded } else { &schedule.inverted };
+        Trajectory { timesteps: Arc::clone(timesteps), places: Arc::clone(places), row, elements }
+    };
+    Ok(images.iter().zip(rows).map(path).collect())
 }
 
 fn is_recorded(image: &ImageInput, settings: PathSettings) -> bool {
     settings.source == PathSource::Recorded && image.seed.is_some()
 }
 
-/// A damaged or missing file is computed again.
-fn read_states(file: &Path, count: usize) -> Option<Vec<Tensor>> {
-    let tensors = if file.exists() { read_file(file, DType::F32, &Device::Cpu).ok()? } else { return None };
-    (tensors.len() == count).then(|| tensors.into_values().collect())
+/// All that a path depends on; of the settings those of its own kind alone.
+fn image_key(reference: &Pipeline, graphs: &[GraphText], image: &PathImage, settings: PathSettings) -> Key {
+    let how = if is_recorded(image.image, settings) {
+        format!("recorded path/{:?}/{:?}", image.image.seed, settings.sampling)
+    } else {
+        format!("inverted path/{:?}/{:?}", settings.inversion, settings.label)
+    };
+    let graph = graphs.get(image.condition).map(|graph| format!("{graph:?}")).unwrap_or_default();
+    let latent: Vec<u8> = image.image.latent.iter().flat_map(|value| value.to_le_bytes()).collect();
+    key([reference.hash().as_bytes(), how.as_bytes(), graph.as_bytes(), &latent])
 }
 
-fn key(reference: &Pipeline, graphs: &[GraphText], images: &[PathImage], settings: PathSettings) -> String {
-    let mut hasher = Sha256::new();
-    hasher.update(format!("trajectories 1/{}/{settings:?}/", reference.hash()));
-    for one in images {
-        let sentence = graphs.get(one.condition).map(|graph| format!("{graph:?}")).unwrap_or_default();
-        hasher.update(format!("{sentence}/{:?}/", one.image.seed));
-        for value in &one.image.latent {
-            hasher.update(value.to_le_bytes());
-        }
-    }
-    hex::encode(hasher.finalize())
-}
-
-/// States of each image, `[T, c · h · w]`.
+/// States of each image, one after the other.
 fn compute(
     reference: &Pipeline,
     conditioning: &Conditioning,
-    images: &[PathImage],
+    images: &[&PathImage],
     settings: PathSettings,
-) -> Result<Vec<Tensor>> {
+) -> Result<Vec<Vec<f32>>> {
     let (recorded, inverted): (Vec<usize>, Vec<usize>) =
         (0..images.len()).partition(|&i| is_recorded(images[i].image, settings));
-    let mut states: Vec<Option<Tensor>> = vec![None; images.len()];
+    let mut states: Vec<Option<Vec<f32>>> = vec![None; images.len()];
     if !recorded.is_empty() {
         let seeds: Vec<u64> = recorded.iter().filter_map(|&i| images[i].image.seed).collect();
         let conditions: Vec<usize> = recorded.iter().map(|&i| images[i].condition).collect();
@@ -170,13 +189,16 @@ fn compute(
     states.into_iter().map(|one| one.ok_or_else(|| Error::Training("a path was not computed".to_owned()))).collect()
 }
 
-fn stack_rows(path: &[Tensor], row: usize) -> Result<Tensor> {
-    let rows = path.iter().map(|state| Ok(state.get(row)?.flatten_all()?)).collect::<Result<Vec<_>>>()?;
-    Ok(Tensor::stack(&rows, 0)?)
+fn stack_rows(path: &[Tensor], row: usize) -> Result<Vec<f32>> {
+    let mut values = Vec::new();
+    for state in path {
+        values.extend(state.get(row)?.flatten_all()?.to_vec1::<f32>()?);
+    }
+    Ok(values)
 }
 
-fn check_replay(states: &Tensor, image: &ImageInput) -> Result<()> {
-    let end = states.get(states.dim(0)? - 1)?.to_vec1::<f32>()?;
+fn check_replay(states: &[f32], image: &ImageInput) -> Result<()> {
+    let end = &states[states.len().saturating_sub(image.latent.len())..];
     let difference = end.iter().zip(&image.latent).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     if end.len() == image.latent.len() && difference <= REPLAY_TOLERANCE {
         return Ok(());
@@ -190,12 +212,12 @@ fn check_replay(states: &Tensor, image: &ImageInput) -> Result<()> {
 
 /// Which states of a path are of use, and at which timesteps.
 struct Timesteps {
-    recorded: Vec<Place>,
-    inverted: Vec<Place>,
-    reading: PathReading,
+    recorded: (Arc<[usize]>, Arc<[Place]>),
+    inverted: (Arc<[usize]>, Arc<[Place]>),
 }
 
 /// A state of a path, by its number there.
+#[derive(Debug)]
 struct Place {
     state: usize,
     timestep: usize,
@@ -209,7 +231,7 @@ impl Timesteps {
     /// ᾱ(0); a state there is the image itself, and has no noise to predict. Only the script's pairing wants it.
     fn new(reference: &Pipeline, settings: PathSettings, reading: PathReading) -> Result<Self> {
         let schedule = reference.schedule();
-        let recorded = schedule
+        let recorded: Vec<Place> = schedule
             .ddim_steps(settings.sampling.num_inference_steps, 0.0)?
             .iter()
             .enumerate()
@@ -221,7 +243,7 @@ impl Timesteps {
                 neighbour: (k + 1, step.previous_alpha),
             })
             .collect();
-        let inverted = schedule
+        let inverted: Vec<Place> = schedule
             .ddim_inverse_steps(settings.inversion.num_inference_steps, settings.label)?
             .iter()
             .enumerate()
@@ -236,23 +258,7 @@ impl Timesteps {
                 neighbour: (k, step.source_alpha),
             })
             .collect();
-        Ok(Self { recorded, inverted, reading })
-    }
-
-    fn trajectory(&self, recorded: bool, states: &Tensor) -> Result<Trajectory> {
-        let places = if recorded { &self.recorded } else { &self.inverted };
-        let state = |place: usize| -> Result<Vec<f32>> { Ok(states.get(place)?.to_vec1::<f32>()?) };
-        let noise = |place: &Place| {
-            let (neighbour, alpha) = place.neighbour;
-            step_noise(&state(place.state)?, place.alpha, &state(neighbour)?, alpha)
-        };
-        Ok(Trajectory {
-            timesteps: places.iter().map(|place| place.timestep).collect(),
-            states: places.iter().map(|place| state(place.state)).collect::<Result<_>>()?,
-            step_noises: match self.reading.step_noises {
-                true => places.iter().map(noise).collect::<Result<_>>()?,
-                false => Vec::new(),
-            },
-        })
+        let shared = |places: Vec<Place>| (places.iter().map(|place| place.timestep).collect(), Arc::from(places));
+        Ok(Self { recorded: shared(recorded), inverted: shared(inverted) })
     }
 }
