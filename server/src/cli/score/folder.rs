@@ -191,13 +191,8 @@ impl Folder {
 
     fn print(&self, outcome: &Outcome, num_crops: u32, json: bool) -> anyhow::Result<()> {
         let metric = &self.metric;
-        for image in &outcome.images {
-            if json {
-                output::json(&image_line(image, metric))?;
-            } else {
-                output::line(&describe(image))?;
-            }
-        }
+        let line = |image| if json { image_line(image, metric).to_string() } else { describe(image) };
+        output::lines(outcome.images.iter().map(line))?;
         if outcome.nearly_yes > 0 {
             let count = outcome.nearly_yes;
             output::note(&format!(
