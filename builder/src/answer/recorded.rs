@@ -293,9 +293,14 @@ fn parse(line: &[u8]) -> Result<RecordedAnswer, Faults> {
         faults.push(("answer", "is missing, and so is `probability`".to_owned()));
     }
     match (image, proposition_id, faults.is_empty()) {
-        (Some(image), Some(proposition_id), true) => {
-            Ok(RecordedAnswer { image: file_name(&image).to_owned(), item_id, proposition_id, answer, probability, crop })
-        }
+        (Some(image), Some(proposition_id), true) => Ok(RecordedAnswer {
+            image: file_name(&image).to_owned(),
+            item_id,
+            proposition_id,
+            answer,
+            probability,
+            crop,
+        }),
         _ => Err(faults),
     }
 }
