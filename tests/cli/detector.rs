@@ -30,7 +30,8 @@ fn scene() -> (tempfile::TempDir, PathBuf, PathBuf) {
 }
 
 fn boxes(num_cats: usize) -> Value {
-    let cats = (0..num_cats).map(|i| json!({"label": "cat", "box": [200 + 120 * i, 0, 300 + 120 * i, 100], "confidence": 0.6}));
+    let cats = (0..num_cats)
+        .map(|i| json!({"label": "cat", "box": [200 + 120 * i, 0, 300 + 120 * i, 100], "confidence": 0.6}));
     let dog = json!({"label": "dog", "box": [0, 0, 100, 100], "confidence": 0.8});
     Value::from_iter(std::iter::once(dog).chain(cats))
 }
@@ -53,7 +54,8 @@ fn score(images: &Path, graphs: &Path, metric: &str, more: &[&str]) -> (Option<i
 fn boxes_that_were_written_down() {
     let (folder, images, graphs) = scene();
     let file = folder.path().join("boxes.jsonl");
-    let text = [(0, 2), (1, 1)].map(|(i, cats)| json!({"image": format!("g_{i}.png"), "detections": boxes(cats)}).to_string());
+    let text =
+        [(0, 2), (1, 1)].map(|(i, cats)| json!({"image": format!("g_{i}.png"), "detections": boxes(cats)}).to_string());
     fs_err::write(&file, text.join("\n")).unwrap();
     let file = file.to_str().unwrap();
     let (code, found, words) = score(&images, &graphs, "t2i_spatial", &["--boxes", file]);

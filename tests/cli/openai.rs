@@ -212,7 +212,8 @@ fn a_server_that_dies_is_waited_for_and_nothing_is_asked_twice_that_was_answered
     });
     let cache = cache.to_str().unwrap();
     // Few tries: this run is given up.
-    let (code, found, words) = score(&images, &graphs, &url, &["--cache", cache, "--max-attempts", "2", "--concurrency", "8"]);
+    let (code, found, words) =
+        score(&images, &graphs, &url, &["--cache", cache, "--max-attempts", "2", "--concurrency", "8"]);
     killer.join().unwrap();
     let failed = found[30]["summary"]["failed"].as_u64().unwrap();
     assert!(failed > 0 && code.is_some(), "{words}");

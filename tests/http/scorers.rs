@@ -14,10 +14,8 @@ use crate::finished::{CANDIDATES, GRAPHS, accept, ids, import_shapes, settled, t
 use crate::problems::pointers;
 use crate::{Outcome, Test, World, test};
 
-pub const TESTS: &[(&str, Test)] = &[
-    test!(every_scorer_writes_score_cards_that_policies_weigh),
-    test!(runs_that_cannot_be_are_refused),
-];
+pub const TESTS: &[(&str, Test)] =
+    &[test!(every_scorer_writes_score_cards_that_policies_weigh), test!(runs_that_cannot_be_are_refused)];
 
 fn golden(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/parity/golden/metric_network")).join(name)
