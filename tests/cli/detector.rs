@@ -33,7 +33,7 @@ fn boxes(num_cats: usize) -> Value {
     let cats = (0..num_cats)
         .map(|i| json!({"label": "cat", "box": [200 + 120 * i, 0, 300 + 120 * i, 100], "confidence": 0.6}));
     let dog = json!({"label": "dog", "box": [0, 0, 100, 100], "confidence": 0.8});
-    Value::from_iter(std::iter::once(dog).chain(cats))
+    std::iter::once(dog).chain(cats).collect()
 }
 
 fn score(images: &Path, graphs: &Path, metric: &str, more: &[&str]) -> (Option<i32>, Vec<Value>, String) {

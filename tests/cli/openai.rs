@@ -219,7 +219,7 @@ fn a_server_that_dies_is_waited_for_and_nothing_is_asked_twice_that_was_answered
     assert!(failed > 0 && code.is_some(), "{words}");
     let kept = fs_err::read_to_string(cache).unwrap().lines().count();
     let before = endpoint.seen.lock().unwrap().requests.values().sum::<usize>();
-    assert!(kept >= 8 && kept < 90, "{kept} of 90 answers");
+    assert!((8..90).contains(&kept), "{kept} of 90 answers");
 
     // The next one begins while the server is away, and goes on where that one was.
     let revived = std::thread::spawn({

@@ -139,7 +139,8 @@ async fn recorded_and_human(app: &TestApp, ids: &[String]) -> Outcome {
             if answer["answerer"] == "shapes" {
                 let line = json!({"candidate_id": id, "question_id": answer["question_id"], "answerer": "my-vlm",
                     "answerer_version": "7", "value": answer["answer"], "probability": answer["probability"]});
-                lines.push_str(&format!("{line}\n"));
+                lines.push_str(&line.to_string());
+                lines.push('\n');
             }
         }
     }

@@ -157,7 +157,7 @@ impl RecordedAnswers {
         if !self.images.contains_key(&answer.image) {
             self.images.insert(answer.image.clone(), ImageAnswers::default());
         }
-        let Some(of_image) = self.images.get_mut(&answer.image) else { return None };
+        let of_image = self.images.get_mut(&answer.image)?;
         if let Some(item_id) = &answer.item_id
             && of_image.item_id.as_ref() != Some(item_id)
         {

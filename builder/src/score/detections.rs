@@ -91,8 +91,8 @@ fn counts(graph: &SceneGraph, detected: &[Detected], mode: Mode) -> Result<Metri
     let mut wanted: Vec<Wanted> = Vec::new();
     for object in graph.objects() {
         let label = object.label.trim().to_lowercase();
-        let told = object.attributes.iter().filter(|words| Category::of_attribute(words) == Category::OtherCount);
-        let count = told.filter_map(|words| number(words)).next().unwrap_or(1);
+        let mut told = object.attributes.iter().filter(|words| Category::of_attribute(words) == Category::OtherCount);
+        let count = told.find_map(|words| number(words)).unwrap_or(1);
         match wanted.iter_mut().find(|one| one.object == label) {
             Some(one) => one.count += count,
             None => wanted.push(Wanted { object: label, count }),
@@ -105,10 +105,9 @@ fn counts(graph: &SceneGraph, detected: &[Detected], mode: Mode) -> Result<Metri
         .iter()
         .map(|one| Labelled { label: one.label.trim().to_lowercase(), detection: one.detection })
         .collect();
-    let mut metric = MetricScore::default();
-    metric.score = Some(numeracy::score(&wanted, &labelled, mode).map_err(|error| error.to_string())?);
-    metric.parts.insert("objects".to_owned(), wanted.len() as f64);
-    Ok(metric)
+    let score = numeracy::score(&wanted, &labelled, mode).map_err(|error| error.to_string())?;
+    let parts = [("objects".to_owned(), wanted.len() as f64)].into();
+    Ok(MetricScore { score: Some(score), parts })
 }
 
 fn mean_of(scores: &[SpatialScore], counted: &str) -> MetricScore {

@@ -328,7 +328,7 @@ pub(in super::super) fn list_pictures(folder: &Path) -> anyhow::Result<Vec<Strin
         let entry = entry?;
         // A link may lead to a folder; asking about each file would take longer than reading the list.
         let is_folder =
-            entry.file_type().map_or(false, |kind| kind.is_dir() || kind.is_symlink() && entry.path().is_dir());
+            entry.file_type().is_ok_and(|kind| kind.is_dir() || (kind.is_symlink() && entry.path().is_dir()));
         let path = entry.path();
         let extension =
             path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();

@@ -14,6 +14,9 @@ use rayon::prelude::*;
 use super::super::super::output;
 use super::Folder;
 
+/// A picture with its graph.
+type Prepared<'g> = (&'g SceneGraph, RgbImage);
+
 /// Pictures held in memory at a time.
 const CHUNK: usize = 256;
 
@@ -73,7 +76,6 @@ impl Folder {
         graphs: &[SceneGraph],
         detector: &dyn Detector,
     ) -> Vec<ImageScore> {
-        type Prepared<'g> = (&'g SceneGraph, RgbImage);
         let prepared: Vec<Result<Prepared<'_>, String>> = images
             .par_iter()
             .map(|image| {
