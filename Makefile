@@ -7,7 +7,7 @@ CHROMIUM ?= /usr/bin/chromium
 # With torch, diffusers, transformers and safetensors, for `bench`, `memory` and `goldens` alone.
 PYTHON ?= python3
 
-.PHONY: demo test lint build web setup-browser screenshots pretrain bench memory load schema fuzz goldens kills
+.PHONY: demo test lint build web setup-browser screenshots pretrain bench memory load scoring schema fuzz goldens kills
 
 ## build: the web pages, then the binary that embeds them
 build: web
@@ -76,6 +76,10 @@ schema: build
 ## load: what the service bears under 64 callers, 1,000 listeners and hostile requests, as a table (docs/api.md)
 load: build
 	$(CARGO) test --release --locked -p tests --bench load
+
+## scoring: how fast pictures and answers become scores, as a table (docs/metrics.md)
+scoring: build
+	$(CARGO) test --release --locked -p tests --bench scoring
 
 ## fuzz: damages model files for so many seconds; `ARGS=600`
 fuzz:

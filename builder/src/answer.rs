@@ -43,18 +43,22 @@ pub struct Answer {
     pub value: AnswerValue,
     /// Of a yes, 0 ..= 1; one half for a refusal.
     pub probability: f32,
+    /// From asking to having it, where somebody looked at the clock; of the whole picture where its questions are answered
+    /// together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f32>,
 }
 
 impl Answer {
     /// An answer without doubt.
     pub fn certain(question: u32, yes: bool) -> Self {
         let (value, probability) = if yes { (AnswerValue::Yes, 1.0) } else { (AnswerValue::No, 0.0) };
-        Self { question, value, probability }
+        Self { question, value, probability, seconds: None }
     }
 
     /// No answer.
     pub fn refusal(question: u32) -> Self {
-        Self { question, value: AnswerValue::CannotAnswer, probability: 0.5 }
+        Self { question, value: AnswerValue::CannotAnswer, probability: 0.5, seconds: None }
     }
 }
 
@@ -110,9 +114,18 @@ pub trait Answerer: Send + Sync {
     /// more of them under way than there are threads.
     fn answer_many(&self, inquiries: &[Inquiry<'_>]) -> Vec<crate::Result<Vec<Answer>>> {
         let one = |inquiry: &Inquiry<'_>| match inquiry.graph {
-            Some((graph, questions)) => self.answer(inquiry.image, graph, questions),
-            None => self.ask(inquiry.image, inquiry.questions),
+            Some((graph, questions)) => timed(|| self.answer(inquiry.image, graph, questions)),
+            None => timed(|| self.ask(inquiry.image, inquiry.questions)),
         };
         inquiries.par_iter().map(one).collect()
     }
+}
+
+/// Answers with the time that they took together.
+fn timed(ask: impl FnOnce() -> crate::Result<Vec<Answer>>) -> crate::Result<Vec<Answer>> {
+    let started = std::time::Instant::now();
+    let mut answers = ask()?;
+    let seconds = started.elapsed().as_secs_f32();
+    answers.iter_mut().for_each(|answer| answer.seconds = Some(answer.seconds.unwrap_or(seconds)));
+    Ok(answers)
 }

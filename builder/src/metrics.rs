@@ -1,6 +1,7 @@
 //! Metrics that need neither graphs in a store nor a network: pure functions of what others have measured.
 
 pub mod agreement;
+pub mod calibration;
 pub mod frechet;
 pub mod numeracy;
 pub mod scene_graph_iou;

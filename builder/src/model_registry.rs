@@ -8,8 +8,10 @@ use candle_core::Device;
 use models::pipeline::Pipeline;
 use sqlx::PgConnection;
 
+use crate::scorer::NetworkFiles;
 use crate::store::model;
 use crate::task::on_thread;
+use crate::task::score::{self, Scorer};
 use crate::{Error, Result};
 
 /// The name of the model that comes with Diptych.
@@ -25,6 +27,8 @@ struct Inner {
     default_folder: PathBuf,
     // By folder. A hash is looked up in the store, which knows the folder.
     loaded: Mutex<HashMap<PathBuf, Arc<Pipeline>>>,
+    // Networks that judge images, by the version of their scorer.
+    networks: Mutex<HashMap<String, Scorer>>,
 }
 
 impl std::fmt::Debug for ModelRegistry {
@@ -36,7 +40,7 @@ impl std::fmt::Debug for ModelRegistry {
 impl ModelRegistry {
     /// `default_folder` holds the model named [`DEFAULT_MODEL`], in diffusers layout.
     pub fn new(default_folder: PathBuf) -> Self {
-        Self { inner: Arc::new(Inner { default_folder, loaded: Mutex::new(HashMap::new()) }) }
+        Self { inner: Arc::new(Inner { default_folder, loaded: Mutex::default(), networks: Mutex::default() }) }
     }
 
     /// Loads the model `name` (a name, the hash of a known one, or the path of a folder in diffusers layout) and makes it
@@ -89,6 +93,28 @@ impl ModelRegistry {
         let row = model::find(connection, hash).await?.ok_or_else(|| Error::not_found("model", hash))?;
         // The default model moves with the installation; the row may name where it was.
         Ok(if row.name == DEFAULT_MODEL { self.inner.default_folder.clone() } else { PathBuf::from(&row.path) })
+    }
+
+    /// The scorer `name` of this version, made of the network in `files`.
+    ///
+    /// # Errors
+    /// `Conflict` when the files hold another network than the one that was registered.
+    pub(crate) fn network(&self, name: &str, version: &str, files: &NetworkFiles) -> Result<Scorer> {
+        // Held while loading: two tasks that want the same network wait for one load.
+        let mut networks = self.inner.networks.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = format!("{name} {version}");
+        if let Some(scorer) = networks.get(&key) {
+            return Ok(scorer.clone());
+        }
+        let scorer = score::load(name, files)?;
+        let found = scorer.version();
+        if found != version {
+            let folder = files.folder.display();
+            let message = format!("the folder {folder} gives version {found} of {name}, {version} was registered");
+            return Err(Error::conflict("model_changed", message));
+        }
+        networks.insert(key, scorer.clone());
+        Ok(scorer)
     }
 
     async fn load(&self, folder: PathBuf) -> Result<Arc<Pipeline>> {

@@ -8,6 +8,7 @@ mod category;
 mod wording;
 
 pub use category::Category;
+pub(crate) use category::number;
 
 use crate::scene_graph::SceneGraph;
 use petgraph::graph::{DiGraph, NodeIndex};

@@ -1,6 +1,7 @@
 //! From answers to scores.
 
 pub mod attribute_binding;
+pub mod detections;
 pub mod dpg;
 pub mod recorded;
 pub mod t2i_compbench;
@@ -9,6 +10,24 @@ use crate::answer::{Answer, AnswerValue};
 use crate::question::{Question, QuestionDag};
 use crate::score_card::ScoreCard;
 use std::collections::HashMap;
+
+/// Changes whenever the same answers would give other scores.
+pub const FORMULA_VERSION: &str = "1";
+
+/// Version of the scorer that these formulas make of an answerer: another formula is another scorer, and leaves the scores
+/// of the old one standing.
+pub fn scorer_version(answerer_version: &str) -> String {
+    versioned(answerer_version, FORMULA_VERSION)
+}
+
+fn versioned(answerer_version: &str, formula_version: &str) -> String {
+    // The first formulas are those of scores from before there was a second.
+    if formula_version == "1" {
+        answerer_version.to_owned()
+    } else {
+        format!("{answerer_version}+formula-{formula_version}")
+    }
+}
 
 /// The score card of one image. Questions without an answer count as refused.
 pub fn score_card(questions: &QuestionDag, answers: &[Answer]) -> ScoreCard {
@@ -101,6 +120,12 @@ mod tests {
             .map(|(id, c)| if c == '?' { Answer::refusal(id) } else { Answer::certain(id, c == 'y') })
             .collect();
         score_card(&questions(), &answers)
+    }
+
+    #[test]
+    fn another_formula_is_another_scorer() {
+        assert_eq!(versioned("1/llava", "1"), "1/llava");
+        assert_eq!(versioned("1/llava", "2"), "1/llava+formula-2");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 /// One metric's verdict.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MetricScore {
-    /// 0 ..= 1; none where the metric does not apply, or where a question it needs was refused.
+    /// 0 ..= 1, but for metrics with a scale of their own; none where the metric does not apply, or where a question it needs was refused.
     pub score: Option<f64>,
     /// What the score is made of, by name; only parts that exist.
     pub parts: BTreeMap<String, f64>,

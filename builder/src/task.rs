@@ -14,6 +14,7 @@ use crate::blob::BlobStore;
 use crate::model_registry::ModelRegistry;
 use crate::{Error, Result};
 
+pub mod agreement;
 pub mod demo;
 pub mod evaluate;
 pub mod experiment;

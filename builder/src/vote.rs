@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::metrics::calibration::{Calibration, calibrate};
 use crate::pair::GraphScores;
 use crate::store::state::VoteChoice;
 use crate::store::vote::Vote;
@@ -76,7 +77,7 @@ fn compare(a: &BTreeMap<String, f64>, b: &BTreeMap<String, f64>) -> (f64, f64) {
 }
 
 /// Which of the two goes to the left: by lot, the same lot every time.
-fn sides(a: Uuid, b: Uuid) -> (Uuid, Uuid) {
+pub(crate) fn sides(a: Uuid, b: Uuid) -> (Uuid, Uuid) {
     let (first, second) = in_order(a, b);
     let mut hash = Sha256::new();
     hash.update(first);
@@ -121,11 +122,13 @@ pub struct ScorerAgreement {
     pub tied: usize,
     /// 95 % interval (Wilson) of the agreed share of those that it does not tie; none without any.
     pub interval: Option<(f64, f64)>,
+    /// How sure a difference of its scores makes one of the vote.
+    pub calibration: Option<Calibration>,
 }
 
 /// Every metric of `scores` (candidate → metric → score) against the votes for one side.
 pub fn agreement(votes: &[Vote], scores: &BTreeMap<Uuid, BTreeMap<String, f64>>) -> Vec<ScorerAgreement> {
-    let mut counts: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
+    let mut differences: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for vote in votes {
         let (chosen, other) = match vote.choice {
             VoteChoice::Left => (vote.left_id, vote.right_id),
@@ -135,18 +138,22 @@ pub fn agreement(votes: &[Vote], scores: &BTreeMap<Uuid, BTreeMap<String, f64>>)
         let Some((chosen, other)) = scores.get(&chosen).zip(scores.get(&other)) else { continue };
         for (metric, score) in chosen {
             let Some(other) = other.get(metric) else { continue };
-            let place = if score > other { 0 } else { 1 + usize::from(score == other) };
-            counts.entry(metric).or_default()[place] += 1;
+            differences.entry(metric).or_default().push(score - other);
         }
     }
-    let counts = counts.into_iter().map(|(metric, [agreed, disagreed, tied])| ScorerAgreement {
-        metric: metric.to_owned(),
-        agreed,
-        disagreed,
-        tied,
-        interval: wilson(agreed, agreed + disagreed),
+    let scorers = differences.into_iter().map(|(metric, differences)| {
+        let count = |holds: fn(&f64) -> bool| differences.iter().filter(|difference| holds(difference)).count();
+        let (agreed, disagreed) = (count(|difference| *difference > 0.0), count(|difference| *difference < 0.0));
+        ScorerAgreement {
+            metric: metric.to_owned(),
+            agreed,
+            disagreed,
+            tied: differences.len() - agreed - disagreed,
+            interval: wilson(agreed, agreed + disagreed),
+            calibration: calibrate(&differences),
+        }
     });
-    counts.collect()
+    scorers.collect()
 }
 
 /// Wilson's 95 % interval of a share; unlike the usual one it stays within 0..=1 and holds for few votes.

@@ -1,5 +1,6 @@
 //! The resources: one file a noun. A handler reads the request, calls one function of `builder` and writes the answer.
 
+pub mod agreement;
 pub mod candidates;
 pub mod collections;
 pub mod demo;
@@ -13,6 +14,7 @@ pub mod image;
 pub mod imports;
 pub mod job_estimate;
 pub mod jobs;
+pub mod metric_networks;
 pub mod models;
 pub mod pairing_comparison;
 pub mod pairings;

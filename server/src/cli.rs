@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+mod agreement;
 mod demo;
 mod evaluate;
 mod experiment;
@@ -74,6 +75,7 @@ enum Command {
     Generate(generate::Generate),
     Score(score::Score),
     Metrics(metrics::Metrics),
+    Agreement(agreement::Agreement),
     Pair(pair::Pair),
     Train(train::Train),
     Evaluate(evaluate::Evaluate),
@@ -136,6 +138,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Generate(command) => command.run(&global),
         Command::Score(command) => command.run(&global),
         Command::Metrics(command) => command.run(&global),
+        Command::Agreement(command) => command.run(&global),
         Command::Pair(command) => command.run(&global),
         Command::Train(command) => command.run(&global),
         Command::Evaluate(command) => command.run(&global),

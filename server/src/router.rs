@@ -18,8 +18,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{
-    candidates, collections, demo, edits, evaluations, exports, generations, graphs, health, imports, jobs, models,
-    pairing_comparison, pairings, questions, score_runs, scorers, tokens, votes, webhooks,
+    agreement, candidates, collections, demo, edits, evaluations, exports, generations, graphs, health, imports, jobs,
+    metric_networks, models, pairing_comparison, pairings, questions, score_runs, scorers, tokens, votes, webhooks,
 };
 use crate::auth;
 use crate::problem::Problem;
@@ -51,6 +51,10 @@ fn quick() -> OpenApiRouter<AppState> {
         .routes(routes!(generations::find_generation))
         .routes(routes!(score_runs::list_score_runs, score_runs::create_score_run))
         .routes(routes!(score_runs::find_score_run))
+        .routes(routes!(score_runs::list_score_failures))
+        .routes(routes!(metric_networks::list_metric_networks))
+        .routes(routes!(agreement::show_agreement))
+        .routes(routes!(agreement::show_retest))
         .routes(routes!(pairings::preview_pairing))
         .routes(routes!(pairings::list_pairings, pairings::create_pairing))
         .routes(routes!(pairings::find_pairing))

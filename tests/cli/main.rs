@@ -3,6 +3,7 @@
 
 mod by_hand;
 mod demo;
+mod detector;
 mod help;
 mod ingest;
 mod kills;

@@ -41,6 +41,8 @@ enum Fault {
     Failed,
     Broken,
     Silent,
+    /// The connection breaks in the middle of the reply.
+    CutOff,
     Forbidden,
 }
 
@@ -71,6 +73,10 @@ async fn complete(State(endpoint): State<Endpoint>, headers: HeaderMap, body: By
         Some(Fault::Busy) => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "0.05")], "busy").into_response(),
         Some(Fault::Failed) => (StatusCode::INTERNAL_SERVER_ERROR, "boom").into_response(),
         Some(Fault::Broken) => (StatusCode::OK, "{\"choices\": [{\"mess").into_response(),
+        Some(Fault::CutOff) => {
+            let parts = [Ok("{\"choices\": [{"), Err(std::io::Error::other("gone"))];
+            axum::body::Body::from_stream(futures::stream::iter(parts)).into_response()
+        }
         Some(Fault::Silent) => StatusCode::GATEWAY_TIMEOUT.into_response(),
         Some(Fault::Forbidden) => (StatusCode::UNAUTHORIZED, "{\"error\": \"wrong key\"}").into_response(),
         None => {
@@ -166,7 +172,7 @@ fn sixty_four_requests_are_under_way_and_nothing_is_asked_twice() {
 
 #[test]
 fn busy_failing_broken_and_silent_servers_are_asked_again() {
-    let faults = Arc::new(vec![Fault::Busy, Fault::Failed, Fault::Broken, Fault::Silent]);
+    let faults = Arc::new(vec![Fault::Busy, Fault::Failed, Fault::Broken, Fault::Silent, Fault::CutOff]);
     let endpoint = Endpoint { faults, ..Endpoint::default() };
     let url = serve(endpoint.clone());
     let (_folder, images, graphs) = scene(4);
@@ -174,7 +180,67 @@ fn busy_failing_broken_and_silent_servers_are_asked_again() {
     assert_eq!((code, found.len()), (Some(0), 5), "{words}");
     assert_eq!((&found[4]["summary"]["failed"], found[0]["error"].as_str()), (&json!(0), None));
     let seen = endpoint.seen.lock().unwrap();
-    assert!(seen.requests.values().all(|count| *count == 5) && seen.answered.values().all(|count| *count == 1));
+    assert!(seen.requests.values().all(|count| *count == 6) && seen.answered.values().all(|count| *count == 1));
+}
+
+/// A server that dies in the middle and comes back on the same port: the run goes through, and so does one that was given up,
+/// where it was.
+#[test]
+fn a_server_that_dies_is_waited_for_and_nothing_is_asked_twice_that_was_answered() {
+    let endpoint = Endpoint { pause: Duration::from_millis(40), ..Endpoint::default() };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let start = |endpoint: &Endpoint| {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let app = Router::new().route("/v1/chat/completions", post(complete)).with_state(endpoint.clone());
+        let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).unwrap();
+        runtime.spawn(async move { axum::serve(listener, app).await });
+        runtime
+    };
+    let (folder, images, graphs) = scene(30);
+    let cache = folder.path().join("answers.cache");
+    let url = format!("http://{address}/v1");
+    let (first, watched) = (start(&endpoint), endpoint.clone());
+    let killer = std::thread::spawn(move || {
+        while watched.seen.lock().unwrap().answered.len() < 20 {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        // With every connection that it has.
+        first.shutdown_background();
+        std::thread::sleep(Duration::from_millis(400));
+    });
+    let cache = cache.to_str().unwrap();
+    // Few tries: this run is given up.
+    let (code, found, words) =
+        score(&images, &graphs, &url, &["--cache", cache, "--max-attempts", "2", "--concurrency", "8"]);
+    killer.join().unwrap();
+    let failed = found[30]["summary"]["failed"].as_u64().unwrap();
+    assert!(failed > 0 && code.is_some(), "{words}");
+    let kept = fs_err::read_to_string(cache).unwrap().lines().count();
+    let before = endpoint.seen.lock().unwrap().requests.values().sum::<usize>();
+    assert!((8..90).contains(&kept), "{kept} of 90 answers");
+
+    // The next one begins while the server is away, and goes on where that one was.
+    let revived = std::thread::spawn({
+        let endpoint = endpoint.clone();
+        move || {
+            std::thread::sleep(Duration::from_millis(500));
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let app = Router::new().route("/v1/chat/completions", post(complete)).with_state(endpoint);
+            runtime.block_on(async move {
+                let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+                let _ = tokio::time::timeout(Duration::from_secs(60), async { axum::serve(listener, app).await }).await;
+            });
+        }
+    });
+    let more = ["--cache", cache, "--max-attempts", "12"];
+    let (code, found, words) = score(&images, &graphs, &url, &more);
+    assert_eq!((code, &found[30]["summary"]["failed"]), (Some(0), &json!(0)), "{words}");
+    assert!(words.contains(&format!("{kept} answers were known already")), "{kept} kept: {words}");
+    let seen = endpoint.seen.lock().unwrap();
+    assert_eq!(seen.requests.values().sum::<usize>() - before, 90 - kept, "only what had no answer was asked");
+    drop(revived);
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod pages;
 mod pairings;
 mod pipeline;
 mod problems;
+mod scorers;
 mod streams;
 mod votes;
 
@@ -86,6 +87,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         pairings::TESTS,
         pipeline::TESTS,
         problems::TESTS,
+        scorers::TESTS,
         streams::TESTS,
         votes::TESTS,
     ]

@@ -119,6 +119,7 @@ async fn questions_answers_and_what_is_still_unscored() -> Result<()> {
         answerer_version: "1".to_owned(),
         value: "yes".to_owned(),
         probability: 1.0,
+        latency_ms: Some(2.5),
     };
     answer::upsert_many(&mut conn, std::slice::from_ref(&new)).await?;
     new.value = "cannot_answer".to_owned();

@@ -7,6 +7,7 @@ use builder::scene_graph::SceneGraph;
 use builder::store::state::TaskState;
 use builder::store::{answer, candidate, generation, graph, question, score_card, score_run};
 use builder::task::generate::{self, GenerationRequest};
+use builder::task::score::ScoreRequest;
 use builder::task::{freeze, ingest, score};
 use builder::{Error, shapes};
 use uuid::Uuid;
@@ -127,7 +128,8 @@ fn scores_are_written_once_and_pairs_follow() {
     let generation = life.run(generate::create(&life.context, &request(ids.clone(), 1)));
     finish(&life, generation);
     let score = |life: &Life| {
-        let id = life.run(score::create(&life.context, "shapes", Some(generation)));
+        let request = ScoreRequest { generation_id: Some(generation), ..ScoreRequest::new("shapes") };
+        let id = life.run(score::create(&life.context, &request));
         finish_scores(life, id)
     };
     assert_eq!(score(&life), (48, 48));

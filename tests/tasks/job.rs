@@ -6,6 +6,7 @@ use builder::job::{EvaluationSpec, JobSpec, JobState, Objective, Start};
 use builder::policy::Policy;
 use builder::store::{checkpoint, evaluation, job, job_event, job_metric, job_sample};
 use builder::task::generate::{self, GenerationRequest};
+use builder::task::score::ScoreRequest;
 use builder::task::train::{self, JobAction, JobRequest};
 use builder::task::{freeze, ingest, score};
 use builder::{Error, shapes};
@@ -29,7 +30,8 @@ pub fn pairing(world: &World, life: &Life) -> Uuid {
     let request = GenerationRequest { graph_ids, num_inference_steps: 3, ..GenerationRequest::default() };
     let generation = life.run(generate::create(&life.context, &request));
     finish(life, generation);
-    let run = life.run(score::create(&life.context, "shapes", Some(generation)));
+    let request = ScoreRequest { generation_id: Some(generation), ..ScoreRequest::new("shapes") };
+    let run = life.run(score::create(&life.context, &request));
     finish_scores(life, run);
     let (pairing, _) = life.run(freeze::freeze(&life.context, "test", &Policy::default(), &freeze::training_scope()));
     assert!(pairing.num_pairs > 0, "an untrained model's candidates all score the same");

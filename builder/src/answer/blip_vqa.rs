@@ -6,7 +6,7 @@ use candle_core::Device;
 use image::RgbImage;
 use models::metric_network::{BlipVqa, Pixels};
 
-use super::{Answer, AnswerValue, Answerer, Asked, Inquiry};
+use super::{Answer, AnswerValue, Answerer, Asked, Inquiry, timed};
 use crate::Result;
 
 /// Changes whenever pictures or questions are prepared otherwise.
@@ -47,6 +47,7 @@ impl Answerer for BlipVqaAnswerer {
             question: question.id,
             value: if probability > 0.5 { AnswerValue::Yes } else { AnswerValue::No },
             probability: probability as f32,
+            seconds: None,
         };
         Ok(questions.iter().zip(probabilities).map(answer).collect())
     }
@@ -54,8 +55,8 @@ impl Answerer for BlipVqaAnswerer {
     /// One picture after another: the network itself divides its work among the threads.
     fn answer_many(&self, inquiries: &[Inquiry<'_>]) -> Vec<Result<Vec<Answer>>> {
         let one = |inquiry: &Inquiry<'_>| match inquiry.graph.filter(|_| inquiry.questions.is_empty()) {
-            Some((graph, questions)) => self.answer(inquiry.image, graph, questions),
-            None => self.ask(inquiry.image, inquiry.questions),
+            Some((graph, questions)) => timed(|| self.answer(inquiry.image, graph, questions)),
+            None => timed(|| self.ask(inquiry.image, inquiry.questions)),
         };
         inquiries.iter().map(one).collect()
     }

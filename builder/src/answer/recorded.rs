@@ -6,11 +6,13 @@
 //! `image` is a file name. One of `answer` and `probability` is needed; `item_id` and `crop` are not (an answer without a
 //! crop is about crop 1, the whole picture). Any outside system can score in this way, and any run can be replayed.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
 use std::path::Path;
 
-use serde::Serialize;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{Error, Result};
@@ -71,11 +73,21 @@ pub struct LineFault {
 /// The answers about one crop of one picture, by number of the question.
 pub type CropAnswers = HashMap<i64, RecordedAnswer>;
 
+/// What the answers say of one picture.
+#[derive(Clone, Debug, Default)]
+struct ImageAnswers {
+    item_id: Option<String>,
+    /// Crop by crop; a picture has at most four.
+    crops: Vec<(u32, CropAnswers)>,
+}
+
+/// Lines that are parsed together.
+const BATCH: usize = 8192;
+
 /// All answers of a file.
 #[derive(Clone, Debug, Default)]
 pub struct RecordedAnswers {
-    crops: HashMap<(String, u32), CropAnswers>,
-    items: HashMap<String, String>,
+    images: HashMap<String, ImageAnswers>,
     /// What could not be read, in file order.
     pub faults: Vec<LineFault>,
     num_answers: usize,
@@ -97,30 +109,41 @@ impl RecordedAnswers {
     /// As [`Self::open`].
     pub fn read(mut reader: impl BufRead) -> Result<Self> {
         let mut answers = Self::default();
-        let (mut bytes, mut line) = (Vec::new(), 0);
+        let mut line = 0;
+        let mut batch: Vec<(u64, Vec<u8>)> = Vec::with_capacity(BATCH);
         loop {
-            bytes.clear();
-            if reader.read_until(b'\n', &mut bytes)? == 0 {
+            let mut bytes = Vec::with_capacity(128);
+            let at_end = reader.read_until(b'\n', &mut bytes)? == 0;
+            line += 1;
+            if line == 1 && bytes.starts_with(b"\xef\xbb\xbf") {
+                bytes.drain(..3);
+            }
+            if !bytes.trim_ascii().is_empty() {
+                batch.push((line, bytes));
+            }
+            if batch.len() == BATCH || at_end {
+                answers.take(&batch);
+                batch.clear();
+            }
+            if at_end {
                 return Ok(answers);
             }
-            line += 1;
-            let text =
-                if line == 1 { bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes) } else { &bytes }.trim_ascii();
-            if text.is_empty() {
-                continue;
-            }
-            match parse(text) {
+        }
+    }
+
+    /// Takes lines in, in their order.
+    fn take(&mut self, lines: &[(u64, Vec<u8>)]) {
+        let parsed: Vec<Result<RecordedAnswer, Faults>> =
+            lines.par_iter().map(|(_, bytes)| parse(bytes.trim_ascii())).collect();
+        for (&(line, _), parsed) in lines.iter().zip(parsed) {
+            match parsed {
                 Ok(answer) => {
-                    if let Some(message) = answers.insert(answer) {
-                        answers.faults.push(LineFault { line, field: "answer", message });
+                    if let Some(message) = self.insert(answer) {
+                        self.faults.push(LineFault { line, field: "answer", message });
                     }
                 }
                 Err(faults) => {
-                    answers.faults.extend(faults.into_iter().map(|(field, message)| LineFault {
-                        line,
-                        field,
-                        message,
-                    }));
+                    self.faults.extend(faults.into_iter().map(|(field, message)| LineFault { line, field, message }));
                 }
             }
         }
@@ -131,11 +154,21 @@ impl RecordedAnswers {
         let crop = answer.crop.unwrap_or(1);
         self.max_crop = self.max_crop.max(crop);
         let mut message = None;
-        if let Some(item_id) = &answer.item_id {
-            let earlier = self.items.insert(answer.image.clone(), item_id.clone()).filter(|earlier| earlier != item_id);
+        if !self.images.contains_key(&answer.image) {
+            self.images.insert(answer.image.clone(), ImageAnswers::default());
+        }
+        let of_image = self.images.get_mut(&answer.image)?;
+        if let Some(item_id) = &answer.item_id
+            && of_image.item_id.as_ref() != Some(item_id)
+        {
+            let earlier = of_image.item_id.replace(item_id.clone());
             message = earlier.map(|earlier| format!("{} was of item {earlier} before", answer.image));
         }
-        let of_crop = self.crops.entry((answer.image.clone(), crop)).or_default();
+        let place = of_image.crops.iter().position(|(number, _)| *number == crop).unwrap_or_else(|| {
+            of_image.crops.push((crop, CropAnswers::new()));
+            of_image.crops.len() - 1
+        });
+        let of_crop = &mut of_image.crops[place].1;
         let number = answer.proposition_id;
         let word = answer.is_yes();
         match of_crop.insert(number, answer) {
@@ -150,19 +183,20 @@ impl RecordedAnswers {
 
     /// The answers about a crop, from 1; `image` is a file name.
     pub fn crop(&self, image: &str, crop: u32) -> Option<&CropAnswers> {
-        self.crops.get(&(image.to_owned(), crop))
+        self.images.get(image)?.crops.iter().find(|(number, _)| *number == crop).map(|(_, answers)| answers)
     }
 
     /// Every answer, by picture, crop and number.
     pub fn sorted(&self) -> Vec<&RecordedAnswer> {
-        let mut answers: Vec<&RecordedAnswer> = self.crops.values().flat_map(HashMap::values).collect();
+        let crops = self.images.values().flat_map(|image| &image.crops);
+        let mut answers: Vec<&RecordedAnswer> = crops.flat_map(|(_, answers)| answers.values()).collect();
         answers.sort_by(|a, b| (&a.image, a.crop, a.proposition_id).cmp(&(&b.image, b.crop, b.proposition_id)));
         answers
     }
 
     /// The item that the answers name for a picture.
     pub fn item_of(&self, image: &str) -> Option<&str> {
-        self.items.get(image).map(String::as_str)
+        self.images.get(image)?.item_id.as_deref()
     }
 
     /// The highest crop that an answer names; 1 without any.
@@ -182,9 +216,8 @@ impl RecordedAnswers {
 
     /// Pictures that answers speak of, sorted.
     pub fn images(&self) -> Vec<&str> {
-        let mut images: Vec<&str> = self.crops.keys().map(|(image, _)| image.as_str()).collect();
+        let mut images: Vec<&str> = self.images.keys().map(String::as_str).collect();
         images.sort_unstable();
-        images.dedup();
         images
     }
 }
@@ -201,8 +234,46 @@ pub fn write_line(out: &mut impl Write, answer: &RecordedAnswer) -> Result<()> {
 
 type Faults = Vec<(&'static str, String)>;
 
+/// A line as it usually is; whatever else it may be is read by [`parse`], fault by fault.
+#[derive(Deserialize)]
+struct Plain<'l> {
+    #[serde(borrow)]
+    image: Cow<'l, str>,
+    #[serde(borrow)]
+    item_id: Option<Cow<'l, str>>,
+    proposition_id: i64,
+    #[serde(borrow)]
+    answer: Option<Cow<'l, str>>,
+    probability: Option<f64>,
+    crop: Option<u32>,
+}
+
+fn parse_plain(line: &[u8]) -> Option<RecordedAnswer> {
+    let Plain { image, item_id, proposition_id, answer, probability, crop } = serde_json::from_slice(line).ok()?;
+    let fine = !image.is_empty()
+        && (answer.is_some() || probability.is_some())
+        && probability.is_none_or(|probability| (0.0..=1.0).contains(&probability))
+        && crop.is_none_or(|crop| (1..=4).contains(&crop));
+    fine.then(|| RecordedAnswer {
+        image: file_name(&image).to_owned(),
+        item_id: item_id.map(Cow::into_owned),
+        proposition_id,
+        answer: answer.map(Cow::into_owned),
+        probability,
+        crop,
+    })
+}
+
+/// A path is as good as the name at its end: the folder is the caller's.
+fn file_name(image: &str) -> &str {
+    image.rsplit(['/', '\\']).next().unwrap_or_default()
+}
+
 /// One line, or everything that is wrong with it.
 fn parse(line: &[u8]) -> Result<RecordedAnswer, Faults> {
+    if let Some(answer) = parse_plain(line) {
+        return Ok(answer);
+    }
     let value: Value = serde_json::from_slice(line).map_err(|error| vec![("", format!("no JSON: {error}"))])?;
     let Value::Object(map) = value else { return Err(vec![("", "must be a JSON object".to_owned())]) };
     let mut faults = Faults::new();
@@ -222,11 +293,14 @@ fn parse(line: &[u8]) -> Result<RecordedAnswer, Faults> {
         faults.push(("answer", "is missing, and so is `probability`".to_owned()));
     }
     match (image, proposition_id, faults.is_empty()) {
-        (Some(image), Some(proposition_id), true) => {
-            // A path is as good as the name at its end: the folder is the caller's.
-            let image = image.rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
-            Ok(RecordedAnswer { image, item_id, proposition_id, answer, probability, crop })
-        }
+        (Some(image), Some(proposition_id), true) => Ok(RecordedAnswer {
+            image: file_name(&image).to_owned(),
+            item_id,
+            proposition_id,
+            answer,
+            probability,
+            crop,
+        }),
         _ => Err(faults),
     }
 }

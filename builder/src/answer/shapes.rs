@@ -8,6 +8,7 @@
 //!    it is the one that [`relation_between`] gives for the two centres: the rule by which scenes are told, with the same
 //!    smallest distance and dominance. An item without a detection has no attribute and no relation.
 
+pub mod accuracy;
 mod classify;
 mod segment;
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
 use super::question_file::{Item, QuestionFile};
 use super::{Mode, category_l1, category_l2, masking_of};
 use crate::answer::recorded::{CropAnswers, RecordedAnswers};
@@ -95,15 +97,21 @@ pub fn score(images: &[String], questions: &QuestionFile, answers: &RecordedAnsw
     let mut scored_images = Vec::with_capacity(images.len());
     let mut missing = 0;
     let mut seen: Vec<&str> = Vec::new();
-    for image in images {
+    let one = |image: &String| {
         let item = find_item(image, questions, answers);
+        let scored = item.clone().and_then(|item| {
+            let scored = score_image(image, item, answers, settings)?;
+            let parts = scored.parts(item);
+            Ok((item, scored, parts))
+        });
+        (item, scored)
+    };
+    let found: Vec<_> = images.par_iter().map(one).collect();
+    for (image, (item, scored)) in images.iter().zip(found) {
         seen.extend(item.as_ref().ok().map(|item| item.item_id.as_str()));
-        let scored =
-            item.clone().and_then(|item| score_image(image, item, answers, settings).map(|scored| (item, scored)));
         let item_id = item.ok().map(|item| item.item_id.clone());
         let (score, parts) = match scored {
-            Ok((item, scored)) => {
-                let parts = scored.parts(item);
+            Ok((item, scored, parts)) => {
                 categories.add(item, &scored, settings.mode);
                 (Ok(scored.score), parts)
             }

@@ -88,7 +88,10 @@ pub fn agreement(scored: &[Scored]) -> Agreement {
         result.spearman = Some(spearman / result.ranked_graphs as f64);
         result.kendall = Some(kendall / result.ranked_graphs as f64);
     }
-    let sureness = |one: &Disagreement| one.margin_a.min(one.margin_b);
+    // Each in units of its scorer's spread: a scale of 1 to 10 is no surer than one of 0 to 1.
+    let spread_a = spread(scored.iter().map(|one| one.a));
+    let spread_b = spread(scored.iter().map(|one| one.b));
+    let sureness = |one: &Disagreement| (one.margin_a / spread_a).min(one.margin_b / spread_b);
     result.disagreements.sort_by(|one, other| {
         let names = |one: &Disagreement| (one.graph.clone(), one.preferred_by_a.clone(), one.preferred_by_b.clone());
         sureness(other).total_cmp(&sureness(one)).then_with(|| names(one).cmp(&names(other)))
@@ -114,6 +117,14 @@ impl Agreement {
             });
         }
     }
+}
+
+/// Standard deviation; 1 where nothing varies.
+fn spread(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let n = values.clone().count().max(1) as f64;
+    let mean = values.clone().sum::<f64>() / n;
+    let variance = values.map(|value| (value - mean).powi(2)).sum::<f64>() / n;
+    if variance > 0.0 { variance.sqrt() } else { 1.0 }
 }
 
 /// Ranks from 1; equal values share the mean of theirs.

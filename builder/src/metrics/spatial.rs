@@ -12,6 +12,8 @@
 //! | in front or behind, without overlap | 0 | 1: the order in depth is what was asked |
 //! | depth of a box | of the transposed box | of the box |
 
+use serde::{Deserialize, Serialize};
+
 use super::Mode;
 
 /// Pixels of an image of about 480: what is nearer is next to each other.
@@ -47,9 +49,10 @@ pub fn relation_3d_of_prompt(prompt: &str) -> Option<&'static str> {
 }
 
 /// A box that a detector drew; x grows to the right, y downwards.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Detection {
     /// x₁, y₁, x₂, y₂ in pixels, x₁ ≤ x₂ and y₁ ≤ y₂.
+    #[serde(rename = "box")]
     pub bounds: [f64; 4],
     /// 0 ..= 1.
     pub confidence: f64,
@@ -108,6 +111,21 @@ fn place_of(relation: &str, mode: Mode) -> Option<Place> {
             "on the top of" | "on top of" | "above" => Some(Place::Above),
             _ => None,
         },
+    }
+}
+
+/// Whether the score in the plane knows where `relation` places things.
+pub fn is_planar(relation: &str, mode: Mode) -> bool {
+    place_of(relation, mode).is_some()
+}
+
+/// The relation of depth that these words name.
+pub fn depth_relation(words: &str) -> Option<&'static str> {
+    match words.trim().to_lowercase().as_str() {
+        "in front of" | "in the front of" => Some("in front of"),
+        "behind" | "in back of" => Some("behind"),
+        "hidden" | "hidden by" | "hidden behind" => Some("hidden"),
+        _ => None,
     }
 }
 

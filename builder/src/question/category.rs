@@ -360,6 +360,13 @@ pub(super) fn count(words: &str) -> Option<String> {
     (words != "zero" && NUMBERS.contains(&words)).then(|| words.to_owned())
 }
 
+/// The number that an attribute is.
+pub(crate) fn number(words: &str) -> Option<u32> {
+    let words = words.trim().to_lowercase();
+    let of_word = || NUMBERS.iter().position(|word| *word == words).and_then(|number| u32::try_from(number).ok());
+    words.parse().ok().or_else(of_word).filter(|number| *number > 0)
+}
+
 /// Whether the attribute is a noun that names what a thing is made of.
 pub(super) fn is_material(words: &str) -> bool {
     MATERIALS.contains(&words)

@@ -75,7 +75,7 @@ fn answers_of(dag: &QuestionDag, of_crop: &CropAnswers) -> Vec<Answer> {
     let answer = |id: u32| {
         let recorded = of_crop.get(&i64::from(id)).filter(|recorded| !recorded.is_refusal())?;
         let value = if recorded.is_yes() { AnswerValue::Yes } else { AnswerValue::No };
-        Some(Answer { question: id, value, probability: recorded.probability_of_yes() as f32 })
+        Some(Answer { question: id, value, probability: recorded.probability_of_yes() as f32, seconds: None })
     };
     dag.questions().filter_map(|question| answer(question.id)).collect()
 }

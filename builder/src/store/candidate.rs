@@ -120,7 +120,7 @@ pub struct Unscored {
 }
 
 /// At most `limit` candidates after `after` (by graph, then id, so that a graph's candidates come together) that have no
-/// score card of this answerer's version.
+/// score card of this answerer's version, or a failure of it.
 pub async fn unscored(
     conn: &mut PgConnection,
     generation_id: Option<Uuid>,
@@ -134,7 +134,8 @@ pub async fn unscored(
         Unscored,
         "SELECT c.id, c.graph_id, c.image_blob FROM candidate c
          WHERE ($1::uuid IS NULL OR c.generation_id = $1) AND (c.graph_id, c.id) > ($4::uuid, $5::uuid)
-           AND c.id NOT IN (SELECT candidate_id FROM score_card WHERE answerer = $2 AND answerer_version = $3)
+           AND (c.id NOT IN (SELECT candidate_id FROM score_card WHERE answerer = $2 AND answerer_version = $3)
+                OR c.id IN (SELECT candidate_id FROM score_failure WHERE answerer = $2 AND answerer_version = $3))
          ORDER BY c.graph_id, c.id LIMIT $6",
         generation_id,
         answerer,
@@ -147,7 +148,7 @@ pub async fn unscored(
     .await?)
 }
 
-/// How many candidates have no score card of this answerer's version.
+/// How many candidates have no score card of this answerer's version, or a failure of it.
 pub async fn count_unscored(
     conn: &mut PgConnection,
     generation_id: Option<Uuid>,
@@ -157,7 +158,8 @@ pub async fn count_unscored(
     Ok(sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM candidate c
            WHERE ($1::uuid IS NULL OR c.generation_id = $1)
-             AND c.id NOT IN (SELECT candidate_id FROM score_card WHERE answerer = $2 AND answerer_version = $3)"#,
+             AND (c.id NOT IN (SELECT candidate_id FROM score_card WHERE answerer = $2 AND answerer_version = $3)
+                  OR c.id IN (SELECT candidate_id FROM score_failure WHERE answerer = $2 AND answerer_version = $3))"#,
         generation_id,
         answerer,
         answerer_version,

@@ -237,7 +237,8 @@ pub async fn answers(conn: &mut PgConnection, after: &(Uuid, String), limit: i64
     let rows = sqlx::query!(
         r#"SELECT candidate_id,
                   answerer || chr(31) || answerer_version || chr(31) || lpad(question_id::text, 10, '0') AS "rest!",
-                  question_id, answerer, answerer_version, value::text AS "value!", probability
+                  question_id, answerer, answerer_version, value::text AS "value!", probability,
+                  latency_ms
            FROM answer
            WHERE (candidate_id, answerer || chr(31) || answerer_version || chr(31) || lpad(question_id::text, 10, '0'))
                  > ($1, $2)
@@ -253,7 +254,7 @@ pub async fn answers(conn: &mut PgConnection, after: &(Uuid, String), limit: i64
         .map(|row| Line {
             document: serde_json::json!({ "candidate_id": row.candidate_id, "question_id": row.question_id,
                 "answerer": row.answerer, "answerer_version": row.answerer_version, "value": row.value,
-                "probability": row.probability }),
+                "probability": row.probability, "latency_ms": row.latency_ms }),
             key: (row.candidate_id, row.rest),
         })
         .collect())

@@ -7,6 +7,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::score_run;
 use super::state::Split;
 use crate::Result;
 
@@ -87,7 +88,7 @@ pub struct Scope {
     /// `None`: both; training pairs come from [`Split::Train`] alone.
     pub split: Option<Split>,
     pub generation_id: Option<Uuid>,
-    /// Name and version; `None`: the one that scored last.
+    /// Name and version; `None`: of each metric the one that ran last for it.
     pub answerer: Option<(String, String)>,
 }
 
@@ -99,32 +100,39 @@ pub struct GraphScores {
 }
 
 /// Scores by these metrics, by graph and candidate; a candidate without one of them lacks its key, one without any is left
-/// out. 11,140 candidates of four metrics load in well under 100 ms: Postgres sends three arrays a metric, not a row a score.
+/// out. A metric is that of the scorer that ran last for it; `SCORER/METRIC` names the scorer. 11,140 candidates of four
+/// metrics load in well under 100 ms: Postgres sends three arrays a metric, not a row a score.
 pub async fn graph_scores(conn: &mut PgConnection, metrics: &[String], scope: &Scope) -> Result<Vec<GraphScores>> {
-    let answerer = match &scope.answerer {
-        Some(answerer) => Some(answerer.clone()),
-        None => last_answerer(&mut *conn).await?,
-    };
-    let Some((name, version)) = answerer else { return Ok(Vec::new()) };
-    let columns = sqlx::query!(
-        r#"SELECT s.metric, array_agg(c.graph_id) AS "graph_ids!", array_agg(c.id) AS "candidate_ids!",
-                  array_agg(s.score) AS "scores!"
-           FROM score_card s JOIN candidate c ON c.id = s.candidate_id JOIN graph g ON g.id = c.graph_id
-           WHERE s.metric = ANY ($1) AND s.answerer = $2 AND s.answerer_version = $3
-             AND ($4::text IS NULL OR g.split = $4::split) AND ($5::uuid IS NULL OR c.generation_id = $5)
-           GROUP BY s.metric"#,
-        metrics,
-        name,
-        version,
-        scope.split.map(Split::as_str),
-        scope.generation_id,
-    )
-    .fetch_all(conn)
-    .await?;
+    let mut sources: BTreeMap<(String, String), Vec<(String, &str)>> = BTreeMap::new();
+    for key in metrics {
+        if let Some((source, metric)) = source_of(&mut *conn, key, scope).await? {
+            sources.entry(source).or_default().push((metric, key));
+        }
+    }
     let mut rows: Vec<(Uuid, Uuid, &str, f64)> = Vec::new();
-    for column in &columns {
-        let ids = column.graph_ids.iter().zip(&column.candidate_ids).zip(&column.scores);
-        rows.extend(ids.map(|((graph, candidate), score)| (*graph, *candidate, &*column.metric, *score)));
+    for ((name, version), keys) in sources {
+        let metrics: Vec<String> = keys.iter().map(|(metric, _)| metric.clone()).collect();
+        let columns = sqlx::query!(
+            r#"SELECT s.metric, array_agg(c.graph_id) AS "graph_ids!", array_agg(c.id) AS "candidate_ids!",
+                      array_agg(s.score) AS "scores!"
+               FROM score_card s JOIN candidate c ON c.id = s.candidate_id JOIN graph g ON g.id = c.graph_id
+               WHERE s.metric = ANY ($1) AND s.answerer = $2 AND s.answerer_version = $3
+                 AND ($4::text IS NULL OR g.split = $4::split) AND ($5::uuid IS NULL OR c.generation_id = $5)
+               GROUP BY s.metric"#,
+            &metrics,
+            name,
+            version,
+            scope.split.map(Split::as_str),
+            scope.generation_id,
+        )
+        .fetch_all(&mut *conn)
+        .await?;
+        for column in &columns {
+            for (_, key) in keys.iter().filter(|(metric, _)| *metric == column.metric) {
+                let ids = column.graph_ids.iter().zip(&column.candidate_ids).zip(&column.scores);
+                rows.extend(ids.map(|((graph, candidate), score)| (*graph, *candidate, *key, *score)));
+            }
+        }
     }
     rows.sort_unstable_by_key(|(graph, candidate, ..)| (*graph, *candidate));
     let mut graphs: Vec<GraphScores> = Vec::new();
@@ -143,15 +151,74 @@ pub async fn graph_scores(conn: &mut PgConnection, metrics: &[String], scope: &S
     Ok(graphs)
 }
 
-/// From the runs, since finding it in the score cards means reading them all; from the cards where no run is known.
-async fn last_answerer(conn: &mut PgConnection) -> Result<Option<(String, String)>> {
-    let run = sqlx::query!(
-        "SELECT answerer, answerer_version FROM score_run WHERE state <> 'queued' ORDER BY id DESC LIMIT 1"
-    )
-    .fetch_optional(&mut *conn)
-    .await?;
-    match run {
-        Some(run) => Ok(Some((run.answerer, run.answerer_version))),
-        None => Ok(answerers(conn).await?.into_iter().next().map(|one| (one.name, one.version))),
+/// Name and version of a scorer.
+type Source = (String, String);
+
+/// Whose scores `key` names, and their metric. A metric that has a slash in its own name comes before a scorer's.
+async fn source_of(conn: &mut PgConnection, key: &str, scope: &Scope) -> Result<Option<(Source, String)>> {
+    if let Some(answerer) = &scope.answerer {
+        return Ok(Some((answerer.clone(), key.to_owned())));
     }
+    if let Some(source) = last_for(&mut *conn, key, None).await? {
+        return Ok(Some((source, key.to_owned())));
+    }
+    let Some((name, metric)) = key.rsplit_once('/') else { return Ok(None) };
+    let source = last_for(conn, metric, Some(name)).await?;
+    Ok(source.map(|source| (source, metric.to_owned())))
+}
+
+/// From the runs, since finding it in the score cards means reading them all; from the cards where no run is known.
+async fn last_for(conn: &mut PgConnection, metric: &str, answerer: Option<&str>) -> Result<Option<Source>> {
+    if let Some(source) = score_run::last_for(&mut *conn, metric, answerer).await? {
+        return Ok(Some(source));
+    }
+    let row = sqlx::query!(
+        "SELECT answerer, answerer_version FROM score_card
+         WHERE metric = $1 AND ($2::text IS NULL OR answerer = $2)
+         GROUP BY answerer, answerer_version ORDER BY max(created_at) DESC LIMIT 1",
+        metric,
+        answerer,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| (row.answerer, row.answerer_version)))
+}
+
+/// Mean and standard error of a scorer's metric; candidates of one graph are not independent, so the error is that of the
+/// graphs' means.
+#[derive(Clone, Debug)]
+pub struct MetricSummary {
+    pub answerer: String,
+    pub answerer_version: String,
+    pub metric: String,
+    pub num_candidates: i64,
+    pub num_graphs: i64,
+    pub mean: f64,
+    /// None of a single graph.
+    pub standard_error: Option<f64>,
+}
+
+/// Every scorer's metrics over a side of the split and a generation; `None`: any.
+pub async fn summaries(
+    conn: &mut PgConnection,
+    split: Option<Split>,
+    generation_id: Option<Uuid>,
+) -> Result<Vec<MetricSummary>> {
+    Ok(sqlx::query_as!(
+        MetricSummary,
+        r#"WITH of_graph AS (
+               SELECT s.answerer, s.answerer_version, s.metric, count(*) AS n, avg(s.score) AS mean
+               FROM score_card s JOIN candidate c ON c.id = s.candidate_id JOIN graph g ON g.id = c.graph_id
+               WHERE ($1::text IS NULL OR g.split = $1::split) AND ($2::uuid IS NULL OR c.generation_id = $2)
+               GROUP BY s.answerer, s.answerer_version, s.metric, c.graph_id
+           )
+           SELECT answerer, answerer_version, metric, sum(n)::bigint AS "num_candidates!", count(*) AS "num_graphs!",
+                  (sum(mean * n) / sum(n))::double precision AS "mean!",
+                  (stddev_samp(mean) / sqrt(count(*)))::double precision AS standard_error
+           FROM of_graph GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"#,
+        split.map(Split::as_str),
+        generation_id,
+    )
+    .fetch_all(conn)
+    .await?)
 }

@@ -16,6 +16,14 @@ pub struct ScoreRun {
     pub answerer_version: String,
     /// `None`: every candidate.
     pub generation_id: Option<Uuid>,
+    /// What it writes.
+    pub metrics: Vec<String>,
+    /// The registered network, where the scorer needs one.
+    pub network: Option<String>,
+    /// 1, or the number of a repetition that only measures how stable the scorer is.
+    pub repetition: i32,
+    /// Answers are there already: nothing is asked.
+    pub recorded: bool,
     pub state: TaskState,
     /// Candidates scored.
     pub done: i64,
@@ -26,19 +34,31 @@ pub struct ScoreRun {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
-pub async fn insert(
-    conn: &mut PgConnection,
-    answerer: &str,
-    answerer_version: &str,
-    generation_id: Option<Uuid>,
-) -> Result<Uuid> {
+/// What a run is asked to do.
+#[derive(Clone, Debug)]
+pub struct NewScoreRun {
+    pub answerer: String,
+    pub answerer_version: String,
+    pub generation_id: Option<Uuid>,
+    pub metrics: Vec<String>,
+    pub network: Option<String>,
+    pub repetition: i32,
+    pub recorded: bool,
+}
+
+pub async fn insert(conn: &mut PgConnection, new: &NewScoreRun) -> Result<Uuid> {
     let id = crate::id::new();
     sqlx::query!(
-        "INSERT INTO score_run (id, answerer, answerer_version, generation_id) VALUES ($1, $2, $3, $4)",
+        "INSERT INTO score_run (id, answerer, answerer_version, generation_id, metrics, network, repetition, recorded)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         id,
-        answerer,
-        answerer_version,
-        generation_id,
+        new.answerer,
+        new.answerer_version,
+        new.generation_id,
+        &new.metrics,
+        new.network,
+        new.repetition,
+        new.recorded,
     )
     .execute(conn)
     .await?;
@@ -48,7 +68,8 @@ pub async fn insert(
 pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Option<ScoreRun>> {
     Ok(sqlx::query_as!(
         ScoreRun,
-        r#"SELECT id, answerer, answerer_version, generation_id, state AS "state: TaskState", done, total, error,
+        r#"SELECT id, answerer, answerer_version, generation_id, metrics, network, repetition, recorded,
+                  state AS "state: TaskState", done, total, error,
                   created_at, started_at, finished_at
            FROM score_run WHERE id = $1"#,
         id,
@@ -63,7 +84,8 @@ pub async fn list(conn: &mut PgConnection, limit: i64, cursor: Option<&str>) -> 
     let before: Option<Uuid> = page::decode(cursor)?;
     let rows = sqlx::query_as!(
         ScoreRun,
-        r#"SELECT id, answerer, answerer_version, generation_id, state AS "state: TaskState", done, total, error,
+        r#"SELECT id, answerer, answerer_version, generation_id, metrics, network, repetition, recorded,
+                  state AS "state: TaskState", done, total, error,
                   created_at, started_at, finished_at
            FROM score_run WHERE $1::uuid IS NULL OR id < $1 ORDER BY id DESC LIMIT $2"#,
         before,
@@ -117,13 +139,51 @@ pub async fn set_progress(conn: &mut PgConnection, id: Uuid, done: i64, total: i
     Ok(())
 }
 
-/// Every answerer that has run, in its newest version, by name.
-pub async fn answerers(conn: &mut PgConnection) -> Result<Vec<(String, String)>> {
+/// A scorer, in one version, with what it scores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunScorer {
+    pub name: String,
+    pub version: String,
+    pub metrics: Vec<String>,
+}
+
+/// Every scorer that has run, in its newest version, by name; repetitions do not count.
+pub async fn scorers(conn: &mut PgConnection) -> Result<Vec<RunScorer>> {
+    Ok(sqlx::query_as!(
+        RunScorer,
+        "SELECT DISTINCT ON (answerer) answerer AS name, answerer_version AS version, metrics FROM score_run
+         WHERE state <> 'queued' AND repetition = 1 ORDER BY answerer, id DESC"
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+/// Name and version of the scorer that ran last for a metric; `answerer`: of this one's versions only.
+pub async fn last_for(
+    conn: &mut PgConnection,
+    metric: &str,
+    answerer: Option<&str>,
+) -> Result<Option<(String, String)>> {
+    let row = sqlx::query!(
+        "SELECT answerer, answerer_version FROM score_run
+         WHERE state <> 'queued' AND repetition = 1 AND $1 = ANY (metrics) AND ($2::text IS NULL OR answerer = $2)
+         ORDER BY id DESC LIMIT 1",
+        metric,
+        answerer,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| (row.answerer, row.answerer_version)))
+}
+
+/// The newest version of a scorer that has been repeated, with the versions of its repetitions, the first first.
+pub async fn repetitions(conn: &mut PgConnection, answerer: &str) -> Result<Vec<(i32, String)>> {
     let rows = sqlx::query!(
-        "SELECT DISTINCT ON (answerer) answerer, answerer_version FROM score_run
-         WHERE state <> 'queued' ORDER BY answerer, id DESC"
+        "SELECT DISTINCT ON (repetition) repetition, answerer_version FROM score_run
+         WHERE answerer = $1 AND state = 'succeeded' ORDER BY repetition, id DESC",
+        answerer,
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.answerer, row.answerer_version)).collect())
+    Ok(rows.into_iter().map(|row| (row.repetition, row.answerer_version)).collect())
 }

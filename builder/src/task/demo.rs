@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::evaluate::is_for_selection;
 use super::generate::{self, GenerationRequest};
+use super::score::ScoreRequest;
 use super::train::{self, JobRequest};
 use super::{TaskContext, freeze, ingest, score};
 use crate::job::{EvaluationSpec, JobSpec, JobState, Objective};
@@ -410,8 +411,9 @@ impl<'a> Demo<'a> {
         let id = if let Some(id) = self.state.stages[2].id {
             id
         } else {
+            let request = ScoreRequest { generation_id: Some(generation_id), ..ScoreRequest::new(ANSWERER) };
             let mut transaction = context.pool.begin().await?;
-            let id = score::create_in(&mut transaction, ANSWERER, Some(generation_id)).await?;
+            let id = score::create_in(context, &mut transaction, &request).await?;
             self.state.stages[2].id = Some(id);
             self.publish_in(&mut transaction).await?;
             transaction.commit().await?;

@@ -151,7 +151,7 @@ pub async fn run_until(
     let settings: EvaluationSettings = serde_json::from_value(row.settings)
         .map_err(|source| Error::Json { context: format!("the settings of evaluation {id}"), source })?;
     evaluation::update_state(&mut connection, id, UNFINISHED, TaskState::Running).await?;
-    let answerer = score::answerer(&settings.answerer)?;
+    let answerer = score::keeping_answerer(context, &settings.answerer, 1)?;
     let graphs = graph::scene_graphs(&mut connection, &settings.graph_ids).await?;
     let base = context.models.by_hash(&mut connection, &settings.base_model_hash).await?;
     drop(connection);

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::demo::{self, DemoPlan};
 use super::generate::{self, GenerationRequest};
+use super::score::ScoreRequest;
 use super::train::{self, JobRequest};
 use super::{TaskContext, evaluate, freeze, ingest, on_thread, sampling, score};
 use crate::blob;
@@ -148,7 +149,8 @@ impl Experiment<'_> {
         if unscored == 0 {
             return Ok(());
         }
-        let id = score::create(self.context, ANSWERER, Some(generation_id)).await?;
+        let request = ScoreRequest { generation_id: Some(generation_id), ..ScoreRequest::new(ANSWERER) };
+        let id = score::create(self.context, &request).await?;
         loop {
             let row = score_run::find(&mut *self.context.pool.acquire().await?, id).await?;
             let row = row.ok_or_else(|| Error::not_found("score run", id))?;

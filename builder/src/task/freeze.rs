@@ -25,7 +25,8 @@ pub async fn pairs(connection: &mut PgConnection, policy: &Policy, scope: &Scope
     if let Some(generation) = scope.generation_id {
         score::generation_exists(connection, generation).await?;
     }
-    let metrics: Vec<String> = policy.weights.keys().cloned().collect();
+    // Votes are counted as they are now.
+    let metrics: Vec<String> = policy.weights.keys().filter(|metric| *metric != vote::METRIC).cloned().collect();
     let scores = score_card::graph_scores(connection, &metrics, scope).await?;
     let mut scores: Vec<GraphScores> =
         scores.into_iter().map(|one| GraphScores { graph: one.graph, candidates: one.candidates }).collect();

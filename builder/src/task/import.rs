@@ -3,7 +3,7 @@
 //! What is text becomes LAION-SG records and goes the way of every scene graph ([`super::ingest`]). What has pictures comes
 //! as candidates of the graphs that the captions give, each checked before it is kept; pairs come frozen, ready to train on.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::time::Instant;
@@ -133,6 +133,8 @@ struct Import<'a> {
     /// How many pictures each generation has of each graph.
     indexes: HashMap<(Uuid, Uuid), i32>,
     listed: HashSet<(Uuid, Uuid)>,
+    /// Imported scores by metric, of each scorer's name and version.
+    scorers: BTreeMap<(String, String), BTreeMap<String, i64>>,
 }
 
 impl<'a> Import<'a> {
@@ -147,6 +149,7 @@ impl<'a> Import<'a> {
             generations: HashMap::new(),
             indexes: HashMap::new(),
             listed: HashSet::new(),
+            scorers: BTreeMap::new(),
         }
     }
 

@@ -1,61 +1,112 @@
-//! Candidate → Answers → ScoreCard: asks what follows from each graph, and adds it up.
+//! Candidate → ScoreCard: asks what follows from each graph and adds it up, or has a network or a detector judge.
 //!
-//! A run works through the candidates that have no score card of its answerer yet; killed and started again, it goes on
-//! with the rest. Answers and score cards of a candidate are written together.
+//! A run works through the candidates that have no score card of its scorer yet; killed and started again, it goes on with
+//! the rest. What was answered once is not asked again: a score is computed from the answers that are there. Answers and score
+//! cards of a candidate are written together, and for one that could not be scored the reason.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+mod chunk;
+mod scorer;
 
-use image::RgbImage;
-use rayon::prelude::*;
-use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::queue::{self, Task};
-use super::{TaskContext, error_json, get_blobs, on_thread, sampling};
-use crate::answer::openai::{OpenAiAnswerer, OpenAiSettings};
-use crate::answer::shapes::ShapesAnswerer;
-use crate::answer::{Answer, Answerer, Inquiry};
-use crate::question::{QuestionDag, derive};
-use crate::scene_graph::SceneGraph;
-use crate::score::score_card;
-use crate::score_card::ScoreCard;
-use crate::store::candidate::Unscored;
+use super::{TaskContext, error_json, error_text};
+use crate::store::score_run::{NewScoreRun, ScoreRun};
 use crate::store::state::TaskState;
-use crate::store::{answer, candidate, generation, graph, question, score_card as card, score_run};
+use crate::store::{answer, candidate, generation, question, score_card as card, score_failure, score_run, vote};
 use crate::{Error, Result};
+use chunk::Outcome;
+pub(crate) use chunk::{can_judge, judge};
+pub use scorer::{HUMAN, SCORERS, answerer, needs_network, register};
+pub(crate) use scorer::{Scorer, keeping_answerer, load};
 
 const UNFINISHED: &[TaskState] = &[TaskState::Queued, TaskState::Running];
 /// Candidates a transaction.
 const CHUNK: i64 = 512;
 
-/// Who can answer, by name.
-pub fn answerer(name: &str) -> Result<Arc<dyn Answerer>> {
-    match name {
-        "shapes" => Ok(Arc::new(ShapesAnswerer::default())),
-        "openai" => Ok(Arc::new(OpenAiAnswerer::new(OpenAiSettings::from_environment()?)?)),
-        _ => Err(Error::not_found("scorer", name)),
+/// What is asked of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScoreRequest {
+    /// One of [`SCORERS`]; with `recorded`, whoever gave the answers that were imported.
+    pub answerer: String,
+    /// With `recorded`, which version, where there are several.
+    pub answerer_version: Option<String>,
+    /// Name of a registered network, where the scorer is made of one.
+    pub network: Option<String>,
+    /// Only its candidates.
+    pub generation_id: Option<Uuid>,
+    /// 2 or more: once more from the beginning, to see how stable the scorer is. Such scores make no pairs.
+    pub repetition: u32,
+    /// Scores are computed from answers that are here; nothing is asked.
+    pub recorded: bool,
+}
+
+impl ScoreRequest {
+    /// Every candidate, by a scorer that needs nothing else.
+    pub fn new(answerer: &str) -> Self {
+        Self {
+            answerer: answerer.to_owned(),
+            answerer_version: None,
+            network: None,
+            generation_id: None,
+            repetition: 1,
+            recorded: false,
+        }
     }
 }
 
 /// Writes a score run down and puts it into the queue. `generation`: only its candidates.
-pub async fn create(context: &TaskContext, answerer_name: &str, generation: Option<Uuid>) -> Result<Uuid> {
+pub async fn create(context: &TaskContext, request: &ScoreRequest) -> Result<Uuid> {
     let mut transaction = context.pool.begin().await?;
-    let id = create_in(&mut transaction, answerer_name, generation).await?;
+    let id = create_in(context, &mut transaction, request).await?;
     transaction.commit().await?;
     Ok(id)
 }
 
 /// As [`create`], within the caller's transaction.
-pub async fn create_in(connection: &mut PgConnection, answerer_name: &str, generation: Option<Uuid>) -> Result<Uuid> {
-    let answerer = answerer(answerer_name)?;
-    if let Some(generation) = generation {
+///
+/// # Errors
+/// `Invalid`, with every field that is wrong; `NotFound` for a scorer that nobody knows.
+pub async fn create_in(context: &TaskContext, connection: &mut PgConnection, request: &ScoreRequest) -> Result<Uuid> {
+    let name = request.answerer.as_str();
+    if let Some(generation) = request.generation_id {
         generation_exists(connection, generation).await?;
     }
-    let id = score_run::insert(connection, answerer.name(), answerer.version(), generation).await?;
+    let version = if request.recorded {
+        recorded_version(connection, name, request.answerer_version.as_deref()).await?
+    } else {
+        scorer::version_of(context, connection, name, request.network.as_deref()).await?
+    };
+    let repetition = i32::try_from(request.repetition).unwrap_or(i32::MAX);
+    let new = NewScoreRun {
+        answerer: name.to_owned(),
+        answerer_version: format!("{version}{}", repetition_suffix(repetition)),
+        generation_id: request.generation_id,
+        metrics: scorer::metrics_of(if request.recorded { "" } else { name }),
+        network: request.network.clone(),
+        repetition,
+        recorded: request.recorded,
+    };
+    let id = score_run::insert(connection, &new).await?;
     queue::enqueue(connection, Task::Score(id)).await?;
     Ok(id)
+}
+
+/// Version of the scorer that recorded answers make.
+async fn recorded_version(connection: &mut PgConnection, name: &str, version: Option<&str>) -> Result<String> {
+    let versions = answer::versions(connection, name).await?;
+    let known = versions.join(", ");
+    let version = match (version, versions.as_slice()) {
+        (_, []) => return Err(Error::invalid("/answerer", format!("there are no answers of {name}; import some"))),
+        (Some(version), _) if versions.iter().any(|known| known == version) => version,
+        (Some(_), _) => {
+            return Err(Error::invalid("/answerer_version", format!("the answers of {name} are of {known}")));
+        }
+        (None, [one]) => one,
+        (None, _) => return Err(Error::invalid("/answerer_version", format!("is one of {known}"))),
+    };
+    Ok(crate::score::scorer_version(version))
 }
 
 /// # Errors
@@ -76,47 +127,90 @@ pub async fn run(context: &TaskContext, id: Uuid) -> Result<()> {
     if run.state.is_final() {
         return Ok(());
     }
-    let answerer = answerer(&run.answerer)?;
-    if answerer.version() != run.answerer_version {
-        return Err(Error::conflict(
-            "answerer_changed",
-            format!(
-                "the run asked for version {} of {}, this program has {}",
-                run.answerer_version,
-                run.answerer,
-                answerer.version()
-            ),
-        ));
+    if run.answerer == HUMAN && !run.recorded {
+        return count_votes(context, &run).await;
     }
+    let scorer = if run.recorded { None } else { Some(open(context, &mut connection, &run).await?) };
     score_run::update_state(&mut connection, id, UNFINISHED, TaskState::Running).await?;
+    let (name, version) = (run.answerer.as_str(), run.answerer_version.as_str());
     let total = candidate::count(&mut connection, run.generation_id).await?;
-    let left =
-        candidate::count_unscored(&mut connection, run.generation_id, &run.answerer, &run.answerer_version).await?;
+    let left = candidate::count_unscored(&mut connection, run.generation_id, name, version).await?;
     let mut done = total - left;
     score_run::set_progress(&mut connection, id, done, total).await?;
     let mut after = None;
+    let mut failed: Vec<String> = Vec::new();
     loop {
         context.check_shutdown()?;
-        let chunk =
-            candidate::unscored(&mut connection, run.generation_id, &run.answerer, &run.answerer_version, after, CHUNK)
-                .await?;
+        let chunk = candidate::unscored(&mut connection, run.generation_id, name, version, after, CHUNK).await?;
         let Some(last) = chunk.last() else { break };
         after = Some((last.graph_id, last.id));
-        done += chunk.len() as i64;
-        let (rows, failed) = score_chunk(context, &answerer, chunk).await?;
-        done -= failed.len() as i64;
+        let Outcome { rows, scored, failures } = chunk::score(context, &run, scorer.as_ref(), chunk).await?;
+        done += scored.len() as i64;
         let mut transaction = context.pool.begin().await?;
         question::insert_many(&mut transaction, &rows.questions).await?;
         answer::upsert_many(&mut transaction, &rows.answers).await?;
         card::upsert_many(&mut transaction, &rows.cards).await?;
+        score_failure::delete_many(&mut transaction, (name, version), &scored).await?;
+        let reasons: Vec<(Uuid, String)> = rows
+            .refused
+            .into_iter()
+            .chain(failures.iter().map(|(candidate, error)| (*candidate, error_text(error))))
+            .collect();
+        score_failure::upsert_many(&mut transaction, (name, version), &reasons).await?;
         score_run::set_progress(&mut transaction, id, done, total).await?;
         transaction.commit().await?;
-        // What could not be asked has no score card, and is asked again when the run goes on; what was answered stands.
-        if let Some(error) = failed.into_iter().next() {
+        failed.extend(failures.iter().map(|(_, error)| error_text(error)));
+        // Somebody who is away for now is asked again when the run goes on; what was answered stands.
+        if let Some((_, error)) = failures.into_iter().find(|(_, error)| error.is_transient()) {
             return Err(error);
         }
     }
+    if let Some(first) = failed.first() {
+        let message = format!("{} of {total} candidates could not be scored; the first: {first}", failed.len());
+        return Err(Error::Answerer { message, passing: false });
+    }
     score_run::update_state(&mut connection, id, UNFINISHED, TaskState::Succeeded).await?;
+    Ok(())
+}
+
+async fn open(context: &TaskContext, connection: &mut PgConnection, run: &ScoreRun) -> Result<Scorer> {
+    let repetition = u32::try_from(run.repetition).unwrap_or(1);
+    let scorer = scorer::open(context, connection, &run.answerer, run.network.as_deref(), repetition).await?;
+    let asked = run.answerer_version.strip_suffix(&repetition_suffix(run.repetition)).unwrap_or(&run.answerer_version);
+    let found = scorer.version();
+    if found == asked {
+        return Ok(scorer);
+    }
+    let name = &run.answerer;
+    let message = format!("the run asked for version {asked} of {name}, this program has {found}");
+    Err(Error::conflict("answerer_changed", message))
+}
+
+/// What sets a repetition's version apart; nothing of the first.
+fn repetition_suffix(repetition: i32) -> String {
+    if repetition > 1 { format!("#{repetition}") } else { String::new() }
+}
+
+/// People's votes as they are now, as score cards.
+async fn count_votes(context: &TaskContext, run: &ScoreRun) -> Result<()> {
+    let mut transaction = context.pool.begin().await?;
+    let votes = vote::in_scope(&mut transaction, None, run.generation_id).await?;
+    let cards: Vec<card::ScoreCard> = crate::vote::win_shares(&votes)
+        .into_iter()
+        .map(|(candidate_id, score)| card::ScoreCard {
+            candidate_id,
+            metric: crate::vote::METRIC.to_owned(),
+            answerer: HUMAN.to_owned(),
+            answerer_version: run.answerer_version.clone(),
+            score,
+            parts: serde_json::json!({}),
+        })
+        .collect();
+    card::upsert_many(&mut transaction, &cards).await?;
+    let total = candidate::count(&mut transaction, run.generation_id).await?;
+    score_run::set_progress(&mut transaction, run.id, cards.len() as i64, total).await?;
+    score_run::update_state(&mut transaction, run.id, UNFINISHED, TaskState::Succeeded).await?;
+    transaction.commit().await?;
     Ok(())
 }
 
@@ -125,142 +219,4 @@ pub async fn fail(context: &TaskContext, id: Uuid, error: &Error) -> Result<()> 
     let mut connection = context.pool.acquire().await?;
     score_run::fail(&mut connection, id, &error_json(error)).await?;
     Ok(())
-}
-
-/// The rows of some candidates.
-#[derive(Default)]
-struct Rows {
-    questions: Vec<question::Question>,
-    answers: Vec<answer::Answer>,
-    cards: Vec<card::ScoreCard>,
-}
-
-impl Rows {
-    fn add(mut self, other: Self) -> Self {
-        self.questions.extend(other.questions);
-        self.answers.extend(other.answers);
-        self.cards.extend(other.cards);
-        self
-    }
-}
-
-/// The rows of those that were answered about, and why the others were not.
-async fn score_chunk(
-    context: &TaskContext,
-    answerer: &Arc<dyn Answerer>,
-    chunk: Vec<Unscored>,
-) -> Result<(Rows, Vec<Error>)> {
-    let mut ids: Vec<Uuid> = chunk.iter().map(|one| one.graph_id).collect();
-    ids.dedup(); // they come ordered by graph
-    let graphs = graph::scene_graphs(&mut *context.pool.acquire().await?, &ids).await?;
-    let files = get_blobs(&context.blobs, chunk.iter().map(|one| one.image_blob.clone()).collect()).await?;
-    let answerer = Arc::clone(answerer);
-    on_thread(move || {
-        let asked: HashMap<Uuid, (SceneGraph, QuestionDag)> = graphs
-            .into_par_iter()
-            .map(|one| {
-                let questions = derive(&one.graph);
-                (one.id, (one.graph, questions))
-            })
-            .collect();
-        let images: Vec<RgbImage> =
-            files.par_iter().map(|file| sampling::decode_image(file)).collect::<Result<Vec<_>>>()?;
-        let mut inquiries = Vec::with_capacity(chunk.len());
-        for (one, image) in chunk.iter().zip(&images) {
-            let (graph, questions) = asked.get(&one.graph_id).ok_or_else(|| Error::not_found("graph", one.graph_id))?;
-            inquiries.push(Inquiry { image, questions: &[], graph: Some((graph, questions)) });
-        }
-        let questions = asked.iter().flat_map(|(id, (_, questions))| question_rows(*id, questions)).collect();
-        let mut rows = Rows { questions, ..Rows::default() };
-        let mut failed = Vec::new();
-        for ((one, inquiry), outcome) in chunk.iter().zip(&inquiries).zip(answerer.answer_many(&inquiries)) {
-            match (outcome, inquiry.graph) {
-                (Ok(answers), Some((_, questions))) => {
-                    let card = score_card(questions, &answers);
-                    rows = rows.add(candidate_rows(one.id, &*answerer, &Judged { answers, card }));
-                }
-                (Ok(_), None) => {}
-                (Err(error), _) => failed.push(error),
-            }
-        }
-        Ok((rows, failed))
-    })
-    .await
-}
-
-/// What an image was found to show.
-pub(crate) struct Judged {
-    pub answers: Vec<Answer>,
-    pub card: ScoreCard,
-}
-
-/// Asks `answerer` everything about one image.
-pub(crate) fn judge(
-    answerer: &dyn Answerer,
-    graph: &SceneGraph,
-    questions: &QuestionDag,
-    image: &RgbImage,
-) -> Result<Judged> {
-    let answers = answerer.answer(image, graph, questions)?;
-    let card = score_card(questions, &answers);
-    Ok(Judged { answers, card })
-}
-
-fn question_rows(graph_id: Uuid, questions: &QuestionDag) -> Vec<question::Question> {
-    questions
-        .questions()
-        .map(|one| question::Question {
-            graph_id,
-            question_id: one.id as i32,
-            kind: one.kind.as_str().to_owned(),
-            category: one.category.as_str().to_owned(),
-            text: one.text.clone(),
-            tuple: one.tuple.clone(),
-            parents: one.parents.iter().map(|&parent| parent as i32).collect(),
-            target: json!(one.target),
-        })
-        .collect()
-}
-
-fn candidate_rows(candidate_id: Uuid, answerer: &dyn Answerer, judged: &Judged) -> Rows {
-    let (name, version) = (answerer.name(), answerer.version());
-    Rows {
-        questions: Vec::new(),
-        answers: judged
-            .answers
-            .iter()
-            .map(|one| answer::Answer {
-                candidate_id,
-                question_id: one.question as i32,
-                answerer: name.to_owned(),
-                answerer_version: version.to_owned(),
-                value: one.value.as_str().to_owned(),
-                probability: one.probability,
-            })
-            .collect(),
-        // A metric without a score (a refusal, or nothing that it measures) leaves no row.
-        cards: judged
-            .card
-            .metrics()
-            .into_iter()
-            .filter_map(|(metric, verdict)| {
-                Some(card::ScoreCard {
-                    candidate_id,
-                    metric: metric.to_owned(),
-                    answerer: name.to_owned(),
-                    answerer_version: version.to_owned(),
-                    score: verdict.score?,
-                    parts: json!(verdict.parts),
-                })
-            })
-            .collect(),
-    }
-}
-
-/// Whether `answerer` knows everything that a graph's questions speak of: asked about an empty picture, it says no and
-/// refuses nothing.
-pub(crate) fn can_judge(answerer: &dyn Answerer, graph: &SceneGraph) -> bool {
-    let questions = derive(graph);
-    let judged = judge(answerer, graph, &questions, &RgbImage::new(64, 64));
-    !questions.is_empty() && judged.is_ok_and(|judged| judged.card.refused == 0)
 }

@@ -7,11 +7,12 @@ use uuid::Uuid;
 
 use crate::error::Fault;
 use crate::pair::GraphScores;
-use crate::score::recorded::METRICS;
+use crate::store::candidate;
 use crate::store::score_card::{self, Scope};
+use crate::store::score_run::{self, RunScorer};
 use crate::store::state::VoteChoice;
 use crate::store::vote::{self as rows, Vote};
-use crate::store::{candidate, score_run};
+use crate::task::score::HUMAN;
 use crate::vote::{self, Contest, ScorerAgreement};
 use crate::{Error, Result};
 
@@ -58,12 +59,21 @@ pub struct Queue {
     pub voted: usize,
 }
 
-/// The first `limit` pairs that `voter` has not judged.
-pub async fn queue(connection: &mut PgConnection, voter: &str, scope: &Scope, limit: usize) -> Result<Queue> {
+/// The first `limit` pairs that `voter` has not judged; of two scorers' metrics, if `between` names them, only those that
+/// they order differently, the surest first.
+pub async fn queue(
+    connection: &mut PgConnection,
+    voter: &str,
+    scope: &Scope,
+    between: Option<(&str, &str)>,
+    limit: usize,
+) -> Result<Queue> {
     let votes = rows::all(&mut *connection, Some(voter)).await?;
     let voted: BTreeSet<(Uuid, Uuid)> = votes.iter().map(|one| vote::in_order(one.left_id, one.right_id)).collect();
-    let scores = all_scores(connection, scope).await?;
-    let mut contests = vote::queue(&scores, &voted);
+    let mut contests = match between {
+        Some((a, b)) => super::agreement::contests(connection, a, b, scope, &voted).await?,
+        None => vote::queue(&all_scores(connection, scope).await?, &voted),
+    };
     let disputed = contests.iter().filter(|one| one.disagreement > 0.0).count();
     let remaining = contests.len();
     contests.truncate(limit);
@@ -72,12 +82,11 @@ pub async fn queue(connection: &mut PgConnection, voter: &str, scope: &Scope, li
 
 /// All scores in scope, of every answerer's newest version; where there are several, metrics carry the answerer's name.
 async fn all_scores(connection: &mut PgConnection, scope: &Scope) -> Result<Vec<GraphScores>> {
-    let answerers = score_run::answerers(&mut *connection).await?;
-    let several = answerers.len() > 1;
+    let scorers = scorers(&mut *connection).await?;
+    let several = scorers.len() > 1;
     let mut graphs: BTreeMap<Uuid, BTreeMap<Uuid, BTreeMap<String, f64>>> = BTreeMap::new();
-    for (name, version) in answerers {
+    for RunScorer { name, version, metrics } in scorers {
         let scope = Scope { answerer: Some((name.clone(), version)), ..scope.clone() };
-        let metrics = METRICS.map(str::to_owned);
         for graph in score_card::graph_scores(&mut *connection, &metrics, &scope).await? {
             let known = graphs.entry(graph.graph).or_default();
             for (candidate, scores) in graph.candidates {
@@ -92,6 +101,13 @@ async fn all_scores(connection: &mut PgConnection, scope: &Scope) -> Result<Vec<
         .into_iter()
         .map(|(graph, candidates)| GraphScores { graph, candidates: candidates.into_iter().collect() });
     Ok(graphs.collect())
+}
+
+/// Every scorer but the people themselves.
+pub(super) async fn scorers(connection: &mut PgConnection) -> Result<Vec<RunScorer>> {
+    let mut scorers = score_run::scorers(connection).await?;
+    scorers.retain(|scorer| scorer.name != HUMAN);
+    Ok(scorers)
 }
 
 /// How the scorers compare with people's votes.

@@ -89,6 +89,9 @@ pub struct AnswerResponse {
     /// How sure the answerer is of "yes".
     #[schema(minimum = 0.0, maximum = 1.0)]
     pub probability: f32,
+    /// Milliseconds from asking to having it, of the whole picture where its questions were asked together; null where nobody
+    /// knows.
+    pub latency_ms: Option<f32>,
     /// Who answered.
     pub answerer: String,
     /// Which version of it.
@@ -97,9 +100,16 @@ pub struct AnswerResponse {
 
 impl From<store::answer::Answer> for AnswerResponse {
     fn from(answer: store::answer::Answer) -> Self {
-        let store::answer::Answer { candidate_id: _, question_id, answerer, answerer_version, value, probability } =
-            answer;
-        Self { question_id, answer: value, probability, answerer, answerer_version }
+        let store::answer::Answer {
+            candidate_id: _,
+            question_id,
+            answerer,
+            answerer_version,
+            value,
+            probability,
+            latency_ms,
+        } = answer;
+        Self { question_id, answer: value, probability, latency_ms, answerer, answerer_version }
     }
 }
 
@@ -110,7 +120,7 @@ pub struct ScoreResponse {
     /// What was computed.
     #[schema(example = "dpg")]
     pub metric: String,
-    /// In 0..=1.
+    /// In 0..=1, but for metrics with a scale of their own (`aesthetic`, `clip_score`, `pick_score`).
     pub score: f64,
     /// What it is made of.
     pub parts: Value,

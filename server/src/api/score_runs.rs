@@ -4,12 +4,15 @@ use axum::Json;
 use axum::extract::State;
 use builder::error::Fault;
 use builder::job::Fields;
+use builder::store::page::Page;
+use builder::store::score_failure::ScoreFailure;
 use builder::store::state::TaskState;
 use builder::store::{self, score_run::ScoreRun};
-use builder::task::score;
+use builder::task::score::{self, ScoreRequest};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
+use sqlx::PgConnection;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -24,24 +27,55 @@ use crate::state::AppState;
 #[derive(Clone, Debug, ToSchema)]
 #[schema(example = json!({"answerer": "shapes"}))]
 pub struct CreateScoreRunRequest {
-    /// Who answers.
+    /// Who scores: `shapes`, `openai`, `blip-vqa`, `clip-score`, `pick-score`, `aesthetic`, `shapes-boxes`, `http-boxes` or
+    /// `human` (the votes as they are now); with `recorded`, whoever gave answers that were imported.
     #[schema(required = false, default = "shapes")]
     pub answerer: String,
+    /// With `recorded`, which version of the answerer, where there are answers of several.
+    #[schema(required = false)]
+    pub answerer_version: Option<String>,
+    /// A registered network (`/metric-networks`), for `blip-vqa`, `clip-score`, `pick-score` and `aesthetic`.
+    #[schema(required = false)]
+    pub network: Option<String>,
     /// Only this generation's candidates. Default: all.
     #[schema(required = false)]
     pub generation_id: Option<Uuid>,
+    /// 2 or more: everything once more, to see how stable the scorer is (`/agreement/retest`). Makes no pairs.
+    #[schema(required = false, default = 1, minimum = 1, maximum = 9)]
+    pub repetition: u32,
+    /// Compute the scores from answers that are here (imported ones); nothing is asked.
+    #[schema(required = false, default = false)]
+    pub recorded: bool,
 }
 
 impl Body for CreateScoreRunRequest {
     fn read(value: &Value, faults: &mut Vec<Fault>) -> Option<Self> {
         let mut fields = Fields::open(value, String::new(), faults)?;
         let answerer = fields.text("answerer", faults).unwrap_or_else(|| "shapes".to_owned());
-        if let Err(error) = score::answerer(&answerer) {
-            faults.push(Fault::new("/answerer", error.to_string()));
-        }
+        let answerer_version = fields.text("answerer_version", faults);
+        let network = fields.text("network", faults);
+        let recorded = match fields.take("recorded") {
+            None => false,
+            Some(Value::Bool(recorded)) => *recorded,
+            Some(_) => {
+                faults.push(Fault::new("/recorded", "is true or false"));
+                false
+            }
+        };
+        let repetition = fields.count("repetition", 1, 1..=9, faults) as u32;
         let generation_id = extract::optional_uuid(&mut fields, "generation_id", faults);
+        if !recorded && !score::SCORERS.contains(&answerer.as_str()) {
+            let message = format!("{answerer:?} is not one of {}", score::SCORERS.join(", "));
+            faults.push(Fault::new("/answerer", message));
+        }
+        if !recorded && answerer_version.is_some() {
+            faults.push(Fault::new("/answerer_version", "goes with recorded answers alone"));
+        }
+        if recorded && repetition > 1 {
+            faults.push(Fault::new("/repetition", "recorded answers are not asked again"));
+        }
         fields.finish(faults);
-        Some(Self { answerer, generation_id })
+        Some(Self { answerer, answerer_version, network, generation_id, repetition, recorded })
     }
 }
 
@@ -62,6 +96,16 @@ pub struct ScoreRunResponse {
     pub answerer_version: String,
     /// Only this generation's candidates.
     pub generation_id: Option<Uuid>,
+    /// What it scores.
+    pub metrics: Vec<String>,
+    /// The registered network that it uses.
+    pub network: Option<String>,
+    /// 1, or the number of a repetition.
+    pub repetition: i32,
+    /// Whether the answers were there already.
+    pub recorded: bool,
+    /// Candidates that this scorer could not score, or not in full; `/failures` says why.
+    pub failed: i64,
     /// Why it failed.
     pub error: Option<Value>,
     /// When it was asked for.
@@ -72,8 +116,9 @@ pub struct ScoreRunResponse {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
-impl From<ScoreRun> for ScoreRunResponse {
-    fn from(run: ScoreRun) -> Self {
+impl ScoreRunResponse {
+    /// `failed`: candidates that could not be scored.
+    pub fn new(run: ScoreRun, failed: i64) -> Self {
         Self {
             id: run.id,
             state: run.state,
@@ -81,15 +126,49 @@ impl From<ScoreRun> for ScoreRunResponse {
             answerer: run.answerer,
             answerer_version: run.answerer_version,
             generation_id: run.generation_id,
+            metrics: run.metrics,
+            network: run.network,
+            repetition: run.repetition,
+            recorded: run.recorded,
+            failed,
             error: run.error,
             created_at: run.created_at,
             started_at: run.started_at,
             finished_at: run.finished_at,
         }
     }
+
+    async fn of(connection: &mut PgConnection, run: ScoreRun) -> Result<Self> {
+        let failed = store::score_failure::count(connection, &run).await?;
+        Ok(Self::new(run, failed))
+    }
 }
 
-/// Scores the candidates that this answerer has not scored yet.
+/// Why a candidate was not scored.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = ScoreFailure)]
+pub struct ScoreFailureResponse {
+    /// The candidate.
+    pub candidate_id: Uuid,
+    /// What it was made of.
+    pub graph_id: Uuid,
+    /// For people.
+    pub reason: String,
+    /// Tries so far. The next run of this scorer tries again.
+    pub attempts: i32,
+    /// The last of them.
+    pub failed_at: DateTime<Utc>,
+}
+
+impl From<ScoreFailure> for ScoreFailureResponse {
+    fn from(failure: ScoreFailure) -> Self {
+        let ScoreFailure { candidate_id, graph_id, reason, attempts, failed_at } = failure;
+        Self { candidate_id, graph_id, reason, attempts, failed_at }
+    }
+}
+
+/// Scores the candidates that this scorer has not scored yet, and those that it could not score before. Where answers of its
+/// version are here, nothing is asked.
 #[utoipa::path(post, path = "/score-runs", tag = "scores", request_body = CreateScoreRunRequest,
     responses((status = 202, description = "Queued", body = ScoreRunResponse,
         headers(("Location" = String, description = "The score run"))), Problems))]
@@ -97,9 +176,10 @@ pub async fn create_score_run(
     State(state): State<AppState>,
     extract::Json(request): extract::Json<CreateScoreRunRequest>,
 ) -> Result<Accepted<ScoreRunResponse>> {
-    let id = score::create(&state.context, &request.answerer, request.generation_id).await?;
-    let run = load(&state, id).await?;
-    Ok(accepted(format!("/api/v1/score-runs/{id}"), run.into()))
+    let CreateScoreRunRequest { answerer, answerer_version, network, generation_id, repetition, recorded } = request;
+    let request = ScoreRequest { answerer, answerer_version, network, generation_id, repetition, recorded };
+    let id = score::create(&state.context, &request).await?;
+    Ok(accepted(format!("/api/v1/score-runs/{id}"), describe(&state, id).await?))
 }
 
 /// Score runs, the newest first.
@@ -111,14 +191,38 @@ pub async fn list_score_runs(
 ) -> Result<Json<List<ScoreRunResponse>>> {
     let mut connection = state.connection().await?;
     let found = store::score_run::list(&mut connection, page.limit(), page.cursor.as_deref()).await?;
-    Ok(Json(found.map(ScoreRunResponse::from).into()))
+    let Page { items, next_cursor, total } = found;
+    let mut runs = Vec::with_capacity(items.len());
+    for run in items {
+        runs.push(ScoreRunResponse::of(&mut connection, run).await?);
+    }
+    Ok(Json(Page { items: runs, next_cursor, total }.into()))
 }
 
 /// One score run.
 #[utoipa::path(get, path = "/score-runs/{id}", tag = "scores", params(("id" = Uuid, Path)),
     responses((status = 200, description = "The score run", body = ScoreRunResponse), Problems))]
 pub async fn find_score_run(State(state): State<AppState>, Id(id): Id) -> Result<Json<ScoreRunResponse>> {
-    Ok(Json(load(&state, id).await?.into()))
+    Ok(Json(describe(&state, id).await?))
+}
+
+/// Candidates that this run's scorer could not score, or not in full, and why.
+#[utoipa::path(get, path = "/score-runs/{id}/failures", tag = "scores", params(("id" = Uuid, Path), PageQuery),
+    responses((status = 200, description = "A page", body = List<ScoreFailureResponse>), Problems))]
+pub async fn list_score_failures(
+    State(state): State<AppState>,
+    Id(id): Id,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<List<ScoreFailureResponse>>> {
+    let run = load(&state, id).await?;
+    let mut connection = state.connection().await?;
+    let found = store::score_failure::list(&mut connection, &run, page.limit(), page.cursor.as_deref()).await?;
+    Ok(Json(found.map(ScoreFailureResponse::from).into()))
+}
+
+async fn describe(state: &AppState, id: Uuid) -> Result<ScoreRunResponse> {
+    let run = load(state, id).await?;
+    ScoreRunResponse::of(&mut *state.connection().await?, run).await
 }
 
 async fn load(state: &AppState, id: Uuid) -> Result<ScoreRun> {

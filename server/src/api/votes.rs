@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use builder::error::Fault;
 use builder::job::Fields;
+use builder::metrics::calibration::{self, Calibration};
 use builder::store;
 use builder::store::score_card::Scope;
 use builder::store::state::{Split, VoteChoice};
@@ -131,6 +132,10 @@ pub struct VoteQueueQuery {
     pub split: Option<Split>,
     /// Only this generation's candidates.
     pub generation_id: Option<Uuid>,
+    /// With `b`: only pairs that these two metrics (`METRIC` or `SCORER/METRIC`) order differently, the surest first.
+    pub a: Option<String>,
+    /// See `a`.
+    pub b: Option<String>,
     /// Pairs to give, 1 to 200.
     #[param(minimum = 1, maximum = 200, default = 5, value_type = Option<i64>)]
     #[serde(default)]
@@ -224,6 +229,75 @@ pub struct ScorerAgreement {
     pub tied: usize,
     /// 95 % interval (Wilson) of agreed / (agreed + disagreed); null without any.
     pub ci95: Option<[f64; 2]>,
+    /// How sure a difference of its scores makes one of the vote; null where it ties every vote.
+    pub calibration: Option<ScorerCalibration>,
+}
+
+/// P(the one that the scorer prefers is chosen) = 1 / (1 + exp(−slope · difference of scores)), fitted to the votes.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ScorerCalibration {
+    /// Votes that it does not tie.
+    pub votes: usize,
+    /// Of the log-odds; below 0 where people choose what it scores lower.
+    pub slope: f64,
+    /// Mean negative log-likelihood; a coin has 0.693.
+    pub log_loss: f64,
+    /// Mean squared error; a coin has 0.25.
+    pub brier: f64,
+    /// Mean distance of predicted from seen over the bins.
+    pub expected_calibration_error: f64,
+    /// Votes by the size of the difference, the smallest first.
+    pub bins: Vec<ReliabilityBin>,
+}
+
+/// Votes on pairs of about the same difference of scores.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ReliabilityBin {
+    /// Smallest difference in it.
+    pub from: f64,
+    /// Largest difference in it.
+    pub to: f64,
+    /// Votes.
+    pub votes: usize,
+    /// Fitted probability that the preferred one is chosen.
+    pub predicted: f64,
+    /// How often it was.
+    pub observed: f64,
+}
+
+impl From<Calibration> for ScorerCalibration {
+    fn from(found: Calibration) -> Self {
+        let Calibration { votes, slope, log_loss, brier, expected_calibration_error, bins } = found;
+        let bin = |one: calibration::ReliabilityBin| {
+            let calibration::ReliabilityBin { from, to, votes, predicted, observed } = one;
+            ReliabilityBin { from, to, votes, predicted, observed }
+        };
+        Self { votes, slope, log_loss, brier, expected_calibration_error, bins: bins.into_iter().map(bin).collect() }
+    }
+}
+
+impl From<vote::Agreement> for VoteAgreement {
+    fn from(found: vote::Agreement) -> Self {
+        let mut choices = VoteChoices::default();
+        for (choice, count) in found.choices {
+            *match choice {
+                VoteChoice::Left => &mut choices.left,
+                VoteChoice::Right => &mut choices.right,
+                VoteChoice::BothGood => &mut choices.both_good,
+                VoteChoice::BothBad => &mut choices.both_bad,
+                VoteChoice::Skip => &mut choices.skip,
+            } = count;
+        }
+        let scorers = found.scorers.into_iter().map(|one| ScorerAgreement {
+            metric: one.metric,
+            agreed: one.agreed,
+            disagreed: one.disagreed,
+            tied: one.tied,
+            ci95: one.interval.map(|(low, high)| [low, high]),
+            calibration: one.calibration.map(ScorerCalibration::from),
+        });
+        Self { choices, scorers: scorers.collect() }
+    }
 }
 
 /// A 201 for the vote at its location, or a 200 where this voter had voted on the pair before.
@@ -266,12 +340,20 @@ pub async fn show_vote_queue(
     State(state): State<AppState>,
     Query(query): Query<VoteQueueQuery>,
 ) -> Result<Json<VoteQueue>> {
-    let VoteQueueQuery { voter, split, generation_id, limit } = query;
+    let VoteQueueQuery { voter, split, generation_id, a, b, limit } = query;
+    let between = match (&a, &b) {
+        (Some(a), Some(b)) => Some((a.as_str(), b.as_str())),
+        (None, None) => None,
+        (given, _) => {
+            let missing = if given.is_some() { "/b" } else { "/a" };
+            return Err(Problem::query_faults(&[Fault::new(missing, "a and b go together")]));
+        }
+    };
     let mut connection = state.connection().await?;
     let scope = Scope { split, generation_id, answerer: None };
     let limit = usize::try_from(limit.rows_or(QUEUE)).unwrap_or_default();
     let vote::Queue { contests, remaining, disputed, voted } =
-        vote::queue(&mut connection, voter.trim(), &scope, limit).await?;
+        vote::queue(&mut connection, voter.trim(), &scope, between, limit).await?;
     let graph_ids: Vec<Uuid> = contests.iter().map(|contest| contest.graph).collect();
     let captions = captions(&mut connection, &graph_ids).await?;
     let items = contests.into_iter().map(|contest| Contest {
@@ -291,24 +373,7 @@ pub async fn show_vote_agreement(
     Query(query): Query<VoteAgreementQuery>,
 ) -> Result<Json<VoteAgreement>> {
     let found = vote::agreement(&mut *state.connection().await?, query.voter.as_deref()).await?;
-    let mut choices = VoteChoices::default();
-    for (choice, count) in found.choices {
-        *match choice {
-            VoteChoice::Left => &mut choices.left,
-            VoteChoice::Right => &mut choices.right,
-            VoteChoice::BothGood => &mut choices.both_good,
-            VoteChoice::BothBad => &mut choices.both_bad,
-            VoteChoice::Skip => &mut choices.skip,
-        } = count;
-    }
-    let scorers = found.scorers.into_iter().map(|one| ScorerAgreement {
-        metric: one.metric,
-        agreed: one.agreed,
-        disagreed: one.disagreed,
-        tied: one.tied,
-        ci95: one.interval.map(|(low, high)| [low, high]),
-    });
-    Ok(Json(VoteAgreement { choices, scorers: scorers.collect() }))
+    Ok(Json(found.into()))
 }
 
 /// One vote.

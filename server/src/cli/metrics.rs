@@ -1,5 +1,5 @@
-//! `diptych metrics`: metrics of pictures, and of what others have measured (features, boxes, triples, scores). No
-//! database.
+//! `diptych metrics`: metrics of pictures, of what others have measured (features, boxes, triples, scores), and a table of
+//! those in the store, the only one that needs a database.
 
 use std::io::BufRead;
 use std::path::Path;
@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{Global, output};
 
+mod accuracy;
 mod agreement;
 mod boxes;
 mod frechet;
@@ -17,6 +18,7 @@ mod image_text;
 mod numeracy;
 mod pictures;
 mod sg_iou;
+mod table;
 
 /// Compute metrics from files: Fréchet distance, CLIPScore, PickScore, aesthetics, spatial scores, numeracy, scene graph
 /// overlap, agreement of scorers
@@ -44,10 +46,13 @@ enum Metric {
     ClipScore(image_text::ClipScore),
     PickScore(image_text::PickScore),
     Aesthetic(image_text::Aesthetic),
+    #[command(name = "answerer-accuracy")]
+    Accuracy(accuracy::Accuracy),
+    Table(table::Table),
 }
 
 impl Metrics {
-    pub(crate) fn run(self, _global: &Global) -> anyhow::Result<()> {
+    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
         match self.metric {
             Metric::Frechet(metric) => metric.run(),
             Metric::Spatial(metric) => metric.run(),
@@ -58,6 +63,8 @@ impl Metrics {
             Metric::ClipScore(metric) => metric.run(),
             Metric::PickScore(metric) => metric.run(),
             Metric::Aesthetic(metric) => metric.run(),
+            Metric::Accuracy(metric) => metric.run(global),
+            Metric::Table(metric) => metric.run(global),
         }
     }
 }

@@ -8,10 +8,12 @@ mod inspect;
 mod lora;
 mod memory;
 mod merge;
+mod register;
 mod run;
 mod tokenize;
 
-/// Look into a model folder, run one of its networks on given tensors, merge a training into it
+/// Look into a model folder, run one of its networks on given tensors, merge a training into it, register networks that
+/// judge images
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  diptych model inspect models/tiny")]
 pub(crate) struct Model {
@@ -27,6 +29,7 @@ enum Command {
     Merge(merge::Merge),
     Lora(lora::Lora),
     Memory(memory::Memory),
+    Register(register::Register),
 }
 
 impl Model {
@@ -38,6 +41,7 @@ impl Model {
             Command::Merge(command) => command.run(global),
             Command::Lora(command) => command.run(global),
             Command::Memory(command) => command.run(global),
+            Command::Register(command) => command.run(global),
         }
     }
 }

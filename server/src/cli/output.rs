@@ -14,6 +14,16 @@ pub(crate) fn line(text: &str) -> std::io::Result<()> {
     out.flush()
 }
 
+/// Many lines on stdout, written together.
+pub(crate) fn lines(texts: impl IntoIterator<Item = String>) -> std::io::Result<()> {
+    let mut out = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
+    for text in texts {
+        out.write_all(text.as_bytes())?;
+        out.write_all(b"\n")?;
+    }
+    out.flush()
+}
+
 /// One JSON document on one line of stdout.
 pub(crate) fn json(document: &impl Serialize) -> anyhow::Result<()> {
     Ok(line(&serde_json::to_string(document)?)?)

@@ -1,8 +1,9 @@
 //! `diptych score`: answers and score cards, of candidates in the store or of a folder of pictures without one.
 
+use builder::store::score_failure;
 use builder::store::score_run::{self, ScoreRun};
 use builder::store::state::TaskState;
-use builder::task::score;
+use builder::task::score::{self, ScoreRequest};
 use clap::Args;
 use uuid::Uuid;
 
@@ -25,15 +26,31 @@ pub(super) use folder::list_pictures;
   diptych score --images pictures --graphs graphs.json --metric dpg --answers answers.jsonl
   diptych score --images pictures --graphs graphs.json --answerer openai --base-url http://127.0.0.1:8000/v1 --vision-model NAME
   diptych score --images pictures --graphs graphs.json --metric attribute_binding --answerer blip-vqa --model blip-vqa-capfilt-large
+  diptych score --images pictures --graphs graphs.json --metric numeracy --boxes boxes.jsonl
+  diptych score --answerer pick-score --network pick-score-v1
+  diptych score --answerer my-vlm --recorded
   diptych score --images grids --questions dpg_bench.csv --answers answers.jsonl --mode reference --pic-num 4 --json")]
 pub(crate) struct Score {
-    /// Who answers: shapes (exact, for the synthetic world), openai (any OpenAI-compatible vision endpoint), with --images
-    /// also blip-vqa (--model)
+    /// Who scores: shapes (exact, for the synthetic world), openai (any OpenAI-compatible vision endpoint), blip-vqa (with
+    /// --images: --model); of the store also clip-score, pick-score, aesthetic (--network), shapes-boxes, http-boxes
+    /// (DETECTOR_URL), human (votes), with --recorded whoever gave the answers that were imported
     #[arg(long, value_name = "NAME", default_value = "shapes")]
     answerer: String,
     /// Only this generation's candidates
     #[arg(long, value_name = "ID", conflicts_with = "images")]
     generation: Option<Uuid>,
+    /// A network that `diptych model register` has made known
+    #[arg(long, value_name = "NAME", conflicts_with = "images")]
+    network: Option<String>,
+    /// Compute the scores from answers that are in the store; nothing is asked
+    #[arg(long, conflicts_with = "images")]
+    recorded: bool,
+    /// With --recorded, which version, where there are answers of several
+    #[arg(long, value_name = "VERSION", requires = "recorded")]
+    answerer_version: Option<String>,
+    /// 2 or more: everything once more, to see how stable the scorer is (`diptych agreement retest`)
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=9))]
+    repetition: u32,
     /// Only put it into the queue
     #[arg(long, conflicts_with = "images")]
     detach: bool,
@@ -44,16 +61,29 @@ pub(crate) struct Score {
 impl Score {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
         if let Some(images) = &self.folder.images {
+            session::limit_threads(global);
             return self.folder.run(images, &self.answerer, global.json);
         }
-        let row = session::with(global, async |session| {
+        if !self.recorded && !score::SCORERS.contains(&self.answerer.as_str()) {
+            let message = format!("--answerer {}: is one of {}", self.answerer, score::SCORERS.join(", "));
+            return Err(super::Usage(message).into());
+        }
+        let (row, failed) = session::with(global, async |session| {
             let context = session.context.clone();
-            let id = score::create(&context, &self.answerer, self.generation).await?;
+            let request = ScoreRequest {
+                answerer: self.answerer.clone(),
+                answerer_version: self.answerer_version.clone(),
+                network: self.network.clone(),
+                generation_id: self.generation,
+                repetition: self.repetition,
+                recorded: self.recorded,
+            };
+            let id = score::create(&context, &request).await?;
             if self.detach {
-                return load(&context, id).await;
+                return Ok((load(&context, id).await?, 0));
             }
             session.start_worker(1);
-            wait::until(&context, async || {
+            let row = wait::until(&context, async || {
                 let row = load(&context, id).await?;
                 Ok(Look {
                     what: "scoring".to_owned(),
@@ -62,15 +92,23 @@ impl Score {
                     end: row.state.is_final().then_some(row),
                 })
             })
-            .await
+            .await?;
+            let failed = score_failure::count(&mut *context.pool.acquire().await?, &row).await?;
+            Ok((row, failed))
         })?;
-        let failed = row.state == TaskState::Failed;
+        let has_failed = row.state == TaskState::Failed;
         if global.json {
-            output::json(&ScoreRunResponse::from(row))?;
+            output::json(&ScoreRunResponse::new(row, failed))?;
         } else {
             output::line(&format!("score run {} {}: {} of {} candidates", row.id, row.state, row.done, row.total))?;
+            if failed > 0 {
+                output::note(&format!("{failed} candidates could not be scored, or not in full"));
+            }
+            if let Some(message) = row.error.as_ref().and_then(|error| error["message"].as_str()) {
+                output::note(message);
+            }
         }
-        if failed { Err(super::Told.into()) } else { Ok(()) }
+        if has_failed { Err(super::Told.into()) } else { Ok(()) }
     }
 }
 

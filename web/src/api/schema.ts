@@ -4,6 +4,40 @@
  */
 
 export interface paths {
+    "/api/v1/agreement": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How far two metrics agree, and where they do not. */
+        get: operations["show_agreement"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/agreement/retest": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How stable a scorer is: its newest version against its repetition. */
+        get: operations["show_retest"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/audit": {
         parameters: {
             query?: never;
@@ -775,6 +809,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/metric-networks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Networks that score runs may name. */
+        get: operations["list_metric_networks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models": {
         parameters: {
             query?: never;
@@ -905,7 +956,10 @@ export interface paths {
         /** Score runs, the newest first. */
         get: operations["list_score_runs"];
         put?: never;
-        /** Scores the candidates that this answerer has not scored yet. */
+        /**
+         * Scores the candidates that this scorer has not scored yet, and those that it could not score before. Where answers of its
+         *     version are here, nothing is asked.
+         */
         post: operations["create_score_run"];
         delete?: never;
         options?: never;
@@ -922,6 +976,23 @@ export interface paths {
         };
         /** One score run. */
         get: operations["find_score_run"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/score-runs/{id}/failures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Candidates that this run's scorer could not score, or not in full, and why. */
+        get: operations["list_score_failures"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1142,6 +1213,12 @@ export interface components {
             answerer: string;
             /** @description Which version of it. */
             answerer_version: string;
+            /**
+             * Format: float
+             * @description Milliseconds from asking to having it, of the whole picture where its questions were asked together; null where nobody
+             *     knows.
+             */
+            latency_ms?: number | null;
             /**
              * Format: float
              * @description How sure the answerer is of "yes".
@@ -1507,6 +1584,11 @@ export interface components {
              */
             gradient_accumulation_steps: number;
             /**
+             * @description Blocks of the UNet are computed again on the way back instead of kept: less memory for more time.
+             * @default false
+             */
+            gradient_checkpointing: boolean;
+            /**
              * Format: double
              * @description Default: that of the pairing's candidates.
              */
@@ -1629,15 +1711,31 @@ export interface components {
          */
         CreateScoreRunRequest: {
             /**
-             * @description Who answers.
+             * @description Who scores: `shapes`, `openai`, `blip-vqa`, `clip-score`, `pick-score`, `aesthetic`, `shapes-boxes`, `http-boxes` or
+             *     `human` (the votes as they are now); with `recorded`, whoever gave answers that were imported.
              * @default shapes
              */
             answerer: string;
+            /** @description With `recorded`, which version of the answerer, where there are answers of several. */
+            answerer_version?: string | null;
             /**
              * Format: uuid
              * @description Only this generation's candidates. Default: all.
              */
             generation_id?: string | null;
+            /** @description A registered network (`/metric-networks`), for `blip-vqa`, `clip-score`, `pick-score` and `aesthetic`. */
+            network?: string | null;
+            /**
+             * @description Compute the scores from answers that are here (imported ones); nothing is asked.
+             * @default false
+             */
+            recorded: boolean;
+            /**
+             * Format: int32
+             * @description 2 or more: everything once more, to see how stable the scorer is (`/agreement/retest`). Makes no pairs.
+             * @default 1
+             */
+            repetition: number;
         };
         /**
          * @description A token's secret.
@@ -2405,6 +2503,12 @@ export interface components {
                 answerer: string;
                 /** @description Which version of it. */
                 answerer_version: string;
+                /**
+                 * Format: float
+                 * @description Milliseconds from asking to having it, of the whole picture where its questions were asked together; null where nobody
+                 *     knows.
+                 */
+                latency_ms?: number | null;
                 /**
                  * Format: float
                  * @description How sure the answerer is of "yes".
@@ -3215,6 +3319,36 @@ export interface components {
             total: number;
         };
         /** @description One page of a list. */
+        List_MetricNetwork: {
+            /** @description The page's rows. */
+            items: {
+                /**
+                 * Format: date-time
+                 * @description When it was registered.
+                 */
+                created_at: string;
+                /**
+                 * @description What score runs call it.
+                 * @example pick-score-v1
+                 */
+                name: string;
+                /**
+                 * @description The scorer that it is for.
+                 * @example pick-score
+                 */
+                scorer: string;
+                /** @description Version of the scores that it gives. */
+                version: string;
+            }[];
+            /** @description Give this as `cursor` for the next page; null on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of a list. */
         List_Model: {
             /** @description The page's rows. */
             items: {
@@ -3418,9 +3552,44 @@ export interface components {
                 parts: unknown;
                 /**
                  * Format: double
-                 * @description In 0..=1.
+                 * @description In 0..=1, but for metrics with a scale of their own (`aesthetic`, `clip_score`, `pick_score`).
                  */
                 score: number;
+            }[];
+            /** @description Give this as `cursor` for the next page; null on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of a list. */
+        List_ScoreFailure: {
+            /** @description The page's rows. */
+            items: {
+                /**
+                 * Format: int32
+                 * @description Tries so far. The next run of this scorer tries again.
+                 */
+                attempts: number;
+                /**
+                 * Format: uuid
+                 * @description The candidate.
+                 */
+                candidate_id: string;
+                /**
+                 * Format: date-time
+                 * @description The last of them.
+                 */
+                failed_at: string;
+                /**
+                 * Format: uuid
+                 * @description What it was made of.
+                 */
+                graph_id: string;
+                /** @description For people. */
+                reason: string;
             }[];
             /** @description Give this as `cursor` for the next page; null on the last. */
             next_cursor?: string | null;
@@ -3476,6 +3645,11 @@ export interface components {
                 /** @description Why it failed. */
                 error?: unknown;
                 /**
+                 * Format: int64
+                 * @description Candidates that this scorer could not score, or not in full; `/failures` says why.
+                 */
+                failed: number;
+                /**
                  * Format: date-time
                  * @description When it ended.
                  */
@@ -3490,8 +3664,19 @@ export interface components {
                  * @description Of the run.
                  */
                 id: string;
+                /** @description What it scores. */
+                metrics: string[];
+                /** @description The registered network that it uses. */
+                network?: string | null;
                 /** @description Candidates scored. */
                 progress: components["schemas"]["Progress"];
+                /** @description Whether the answers were there already. */
+                recorded: boolean;
+                /**
+                 * Format: int32
+                 * @description 1, or the number of a repetition.
+                 */
+                repetition: number;
                 /**
                  * Format: date-time
                  * @description When a worker took it up.
@@ -3641,6 +3826,52 @@ export interface components {
              * @description Rows on all pages.
              */
             total: number;
+        };
+        /** @description A registered network. */
+        MetricNetwork: {
+            /**
+             * Format: date-time
+             * @description When it was registered.
+             */
+            created_at: string;
+            /**
+             * @description What score runs call it.
+             * @example pick-score-v1
+             */
+            name: string;
+            /**
+             * @description The scorer that it is for.
+             * @example pick-score
+             */
+            scorer: string;
+            /** @description Version of the scores that it gives. */
+            version: string;
+        };
+        /** @description One metric of a scorer against its repetition. */
+        MetricRetest: {
+            /** @description Candidates scored by both runs. */
+            candidates: number;
+            /** @description Pairs of a graph's candidates in the same order. */
+            concordant: number;
+            /** @description In opposite orders: what a pairing would turn round. */
+            discordant: number;
+            /**
+             * Format: double
+             * @description Mean distance of the two scores.
+             */
+            mean_difference: number;
+            /** @description The metric. */
+            metric: string;
+            /**
+             * Format: double
+             * @description Pearson's r of the two; null where one does not vary.
+             */
+            reliability?: number | null;
+            /**
+             * Format: double
+             * @description Mean of Spearman's rho within graphs.
+             */
+            spearman?: number | null;
         };
         /** @description A model folder. */
         Model: {
@@ -3924,6 +4155,58 @@ export interface components {
             /** @description A way out. */
             suggestion?: string | null;
         };
+        /** @description Votes on pairs of about the same difference of scores. */
+        ReliabilityBin: {
+            /**
+             * Format: double
+             * @description Smallest difference in it.
+             */
+            from: number;
+            /**
+             * Format: double
+             * @description How often it was.
+             */
+            observed: number;
+            /**
+             * Format: double
+             * @description Fitted probability that the preferred one is chosen.
+             */
+            predicted: number;
+            /**
+             * Format: double
+             * @description Largest difference in it.
+             */
+            to: number;
+            /** @description Votes. */
+            votes: number;
+        };
+        /** @description A scorer against its own repetition. */
+        RetestResponse: {
+            /**
+             * Format: double
+             * @description Share of them answered alike; null without any.
+             */
+            agreed?: number | null;
+            /**
+             * Format: int64
+             * @description Questions that both runs answered.
+             */
+            answers: number;
+            /**
+             * Format: double
+             * @description Cohen's kappa: how much of that is not chance; null where the answers do not vary.
+             */
+            kappa?: number | null;
+            /**
+             * Format: double
+             * @description Mean distance of the two probabilities of a yes.
+             */
+            mean_probability_difference?: number | null;
+            /** @description Each metric. */
+            metrics: components["schemas"]["MetricRetest"][];
+            /** @description The versions of the first and the second run. */
+            versions: string[];
+        };
         /** @description A graph that took another's place. */
         Revision: {
             /** @description Takes it back. */
@@ -3979,7 +4262,7 @@ export interface components {
             parts: unknown;
             /**
              * Format: double
-             * @description In 0..=1.
+             * @description In 0..=1, but for metrics with a scale of their own (`aesthetic`, `clip_score`, `pick_score`).
              */
             score: number;
         };
@@ -4000,6 +4283,31 @@ export interface components {
              * @description Upper border.
              */
             to: number;
+        };
+        /** @description Why a candidate was not scored. */
+        ScoreFailure: {
+            /**
+             * Format: int32
+             * @description Tries so far. The next run of this scorer tries again.
+             */
+            attempts: number;
+            /**
+             * Format: uuid
+             * @description The candidate.
+             */
+            candidate_id: string;
+            /**
+             * Format: date-time
+             * @description The last of them.
+             */
+            failed_at: string;
+            /**
+             * Format: uuid
+             * @description What it was made of.
+             */
+            graph_id: string;
+            /** @description For people. */
+            reason: string;
         };
         /** @description An answerer that has scored candidates here. */
         Scorer: {
@@ -4025,6 +4333,7 @@ export interface components {
         ScorerAgreement: {
             /** @description It prefers the same picture. */
             agreed: number;
+            calibration?: components["schemas"]["ScorerCalibration"] | null;
             /** @description 95 % interval (Wilson) of agreed / (agreed + disagreed); null without any. */
             ci95?: number[] | null;
             /** @description It prefers the other one. */
@@ -4033,6 +4342,79 @@ export interface components {
             metric: string;
             /** @description It scores both alike. */
             tied: number;
+        };
+        /** @description P(the one that the scorer prefers is chosen) = 1 / (1 + exp(−slope · difference of scores)), fitted to the votes. */
+        ScorerCalibration: {
+            /** @description Votes by the size of the difference, the smallest first. */
+            bins: components["schemas"]["ReliabilityBin"][];
+            /**
+             * Format: double
+             * @description Mean squared error; a coin has 0.25.
+             */
+            brier: number;
+            /**
+             * Format: double
+             * @description Mean distance of predicted from seen over the bins.
+             */
+            expected_calibration_error: number;
+            /**
+             * Format: double
+             * @description Mean negative log-likelihood; a coin has 0.693.
+             */
+            log_loss: number;
+            /**
+             * Format: double
+             * @description Of the log-odds; below 0 where people choose what it scores lower.
+             */
+            slope: number;
+            /** @description Votes that it does not tie. */
+            votes: number;
+        };
+        /** @description How far two metrics agree about the same candidates. Only candidates of one graph are compared. */
+        ScorerComparison: {
+            /** @description Candidates with both scores. */
+            candidates: number;
+            /** @description Pairs that both put in the same order. */
+            concordant: number;
+            /** @description The discordant pairs, the surest first. `/votes/queue?a=…&b=…` gives them to people. */
+            disagreements: components["schemas"]["ScorerDisagreement"][];
+            /** @description Pairs that they put in opposite orders. */
+            discordant: number;
+            /** @description Graphs with at least two of them. */
+            graphs: number;
+            /**
+             * Format: double
+             * @description Mean of Kendall's tau-b.
+             */
+            kendall?: number | null;
+            /** @description Graphs in which both metrics vary: the two means are over them. */
+            ranked_graphs: number;
+            /**
+             * Format: double
+             * @description Mean of Spearman's rho; null without such a graph.
+             */
+            spearman?: number | null;
+            /** @description Pairs that one of them ties. */
+            ties: number;
+        };
+        /** @description Two candidates that the metrics order differently. */
+        ScorerDisagreement: {
+            /** @description What both are pictures of. */
+            graph_id: string;
+            /**
+             * Format: double
+             * @description Difference of their scores under the first, above 0.
+             */
+            margin_a: number;
+            /**
+             * Format: double
+             * @description Under the second.
+             */
+            margin_b: number;
+            /** @description The candidate that the first metric prefers. */
+            preferred_by_a: string;
+            /** @description The candidate that the second prefers. */
+            preferred_by_b: string;
         };
         /** @description A run that scores candidates. */
         ScoreRun: {
@@ -4048,6 +4430,11 @@ export interface components {
             /** @description Why it failed. */
             error?: unknown;
             /**
+             * Format: int64
+             * @description Candidates that this scorer could not score, or not in full; `/failures` says why.
+             */
+            failed: number;
+            /**
              * Format: date-time
              * @description When it ended.
              */
@@ -4062,8 +4449,19 @@ export interface components {
              * @description Of the run.
              */
             id: string;
+            /** @description What it scores. */
+            metrics: string[];
+            /** @description The registered network that it uses. */
+            network?: string | null;
             /** @description Candidates scored. */
             progress: components["schemas"]["Progress"];
+            /** @description Whether the answers were there already. */
+            recorded: boolean;
+            /**
+             * Format: int32
+             * @description 1, or the number of a repetition.
+             */
+            repetition: number;
             /**
              * Format: date-time
              * @description When a worker took it up.
@@ -4248,6 +4646,87 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    show_agreement: {
+        parameters: {
+            query: {
+                /**
+                 * @description A metric, or `SCORER/METRIC`.
+                 * @example shapes/dpg
+                 */
+                a: string;
+                /**
+                 * @description Another one.
+                 * @example clip-score/clip_score
+                 */
+                b: string;
+                /** @description Only this generation's candidates. */
+                generation_id?: string;
+                /** @description Disagreements to give, 1 to 200. */
+                limit?: number;
+                /** @description `train` or `held_out`; without it, both. */
+                split?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The comparison */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScorerComparison"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_retest: {
+        parameters: {
+            query: {
+                /**
+                 * @description Its name.
+                 * @example openai
+                 */
+                scorer: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Both runs compared */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RetestResponse"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_audit: {
         parameters: {
             query?: {
@@ -6097,6 +6576,35 @@ export interface operations {
             };
         };
     };
+    list_metric_networks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All of them */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_MetricNetwork"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_models: {
         parameters: {
             query?: never;
@@ -6459,6 +6967,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ScoreRun"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_score_failures: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Rows a page, 1 to 200. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_ScoreFailure"];
                 };
             };
             /** @description A problem */
@@ -6867,6 +7411,10 @@ export interface operations {
     show_vote_queue: {
         parameters: {
             query?: {
+                /** @description With `b`: only pairs that these two metrics (`METRIC` or `SCORER/METRIC`) order differently, the surest first. */
+                a?: string;
+                /** @description See `a`. */
+                b?: string;
                 /** @description Only this generation's candidates. */
                 generation_id?: string;
                 /** @description Pairs to give, 1 to 200. */

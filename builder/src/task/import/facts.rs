@@ -10,6 +10,8 @@ use super::{Import, ImportFormat, lines};
 use crate::store::answer::{self, Answer};
 use crate::store::candidate;
 use crate::store::score_card::{self, ScoreCard};
+use crate::store::score_run::{self, NewScoreRun};
+use crate::store::state::TaskState;
 use crate::{Error, Result};
 
 /// Longest line, in bytes.
@@ -67,7 +69,30 @@ pub(super) async fn run(import: &mut Import<'_>, path: &Path, format: ImportForm
             store(import, std::mem::take(&mut batch)).await?;
         }
     }
-    store(import, batch).await
+    store(import, batch).await?;
+    tell_runs(import).await
+}
+
+/// Scores of elsewhere are those of a run of their scorer: policies and comparisons find them like any other.
+async fn tell_runs(import: &mut Import<'_>) -> Result<()> {
+    let mut tx = import.context.pool.begin().await?;
+    for ((answerer, answerer_version), metrics) in std::mem::take(&mut import.scorers) {
+        let count = metrics.values().copied().max().unwrap_or_default();
+        let new = NewScoreRun {
+            answerer,
+            answerer_version,
+            generation_id: None,
+            metrics: metrics.into_keys().collect(),
+            network: None,
+            repetition: 1,
+            recorded: true,
+        };
+        let id = score_run::insert(&mut tx, &new).await?;
+        score_run::set_progress(&mut tx, id, count, count).await?;
+        score_run::update_state(&mut tx, id, &[TaskState::Queued], TaskState::Succeeded).await?;
+    }
+    tx.commit().await?;
+    Ok(())
 }
 
 type Fault = (&'static str, &'static str, String);
@@ -109,6 +134,14 @@ fn fact(value: &Value, format: ImportFormat) -> std::result::Result<Fact, Fault>
             "probability is a number from 0 to 1".to_owned(),
         ))?,
     };
+    let latency_ms = match &value["latency_ms"] {
+        Value::Null => None,
+        other => Some(other.as_f64().filter(|number| *number >= 0.0).ok_or((
+            "/latency_ms",
+            "E_WRONG_TYPE",
+            "latency_ms is a number of at least 0".to_owned(),
+        ))? as f32),
+    };
     Ok(Fact::Answer(Answer {
         candidate_id,
         question_id,
@@ -116,6 +149,7 @@ fn fact(value: &Value, format: ImportFormat) -> std::result::Result<Fact, Fault>
         answerer_version,
         value: word,
         probability: probability as f32,
+        latency_ms,
     }))
 }
 
@@ -135,7 +169,11 @@ async fn store(import: &mut Import<'_>, batch: Vec<(i64, Fact)>) -> Result<()> {
         }
         import.counts.accepted += 1;
         match fact {
-            Fact::Score(one) => scores.push(one),
+            Fact::Score(one) => {
+                let scorer = (one.answerer.clone(), one.answerer_version.clone());
+                *import.scorers.entry(scorer).or_default().entry(one.metric.clone()).or_default() += 1;
+                scores.push(one);
+            }
             Fact::Answer(one) => answers.push(one),
         }
     }

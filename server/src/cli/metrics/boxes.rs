@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use builder::detect::read_box;
 use builder::metrics::spatial::{self, Detection, SpatialScore};
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::super::{Told, output};
 use super::{ModeOption, Object, each_object};
@@ -88,25 +89,7 @@ fn relation<'v>(object: &Object<'v>, of_prompt: fn(&str) -> Option<&'static str>
 fn detection(object: &Object<'_>, key: &str) -> Result<Option<Detection>, String> {
     let Some(value) = object.get(key) else { return Ok(None) };
     let place = |message: String| format!("{key}.{message}");
-    read_box(&Object::of(value).map_err(|message| format!("{key}: {message}"))?).map_err(place).map(Some)
-}
-
-/// `{"box": [x1, y1, x2, y2], "confidence": c}`.
-pub(super) fn read_box(object: &Object<'_>) -> Result<Detection, String> {
-    let value = object.required("box")?;
-    let numbers: Option<Vec<f64>> = value.as_array().and_then(|list| list.iter().map(Value::as_f64).collect());
-    let bounds: [f64; 4] = numbers
-        .and_then(|numbers| numbers.try_into().ok())
-        .ok_or_else(|| format!("box: must be [x1, y1, x2, y2], not {value}"))?;
-    let [x1, y1, x2, y2] = bounds;
-    if x2 < x1 || y2 < y1 {
-        return Err(format!("box: {value} ends before it begins"));
-    }
-    let confidence = object.number("confidence")?;
-    if !(0.0..=1.0).contains(&confidence) {
-        return Err(format!("confidence: must be from 0 to 1, not {confidence}"));
-    }
-    Ok(Detection { bounds, confidence })
+    read_box(Object::of(value).map_err(|message| format!("{key}: {message}"))?.0).map_err(place).map(Some)
 }
 
 fn depth(object: &Object<'_>, key: &str) -> Result<f64, String> {

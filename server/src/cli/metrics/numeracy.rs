@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use builder::detect::{Detected, read_detections};
 use builder::metrics::numeracy::{self, Labelled, Noun, Wanted};
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::super::{Told, output};
-use super::boxes::read_box;
 use super::{ModeOption, Object, each_object};
 
 /// T2I-CompBench's numeracy score of detected boxes
@@ -60,22 +60,11 @@ impl Numeracy {
             None => wanted(object)?,
         };
         let Some(detections) = object.get("detections") else { return Ok((wanted, None)) };
-        let detections = detections.as_array().ok_or("detections: must be a list")?;
-        let mut detected = Vec::with_capacity(detections.len());
-        for (i, value) in detections.iter().enumerate() {
-            detected.push(labelled(value).map_err(|message| format!("detections/{i}: {message}"))?);
-        }
-        // The script reads what the detector wrote in descending order; equal ones stay as they came.
-        detected.sort_by(|a, b| b.detection.confidence.total_cmp(&a.detection.confidence));
+        let labelled = |one: Detected| Labelled { label: one.label, detection: one.detection };
+        let detected: Vec<Labelled> = read_detections(detections)?.into_iter().map(labelled).collect();
         let score = numeracy::score(&wanted, &detected, mode).map_err(|error| error.to_string())?;
         Ok((wanted, Some(score)))
     }
-}
-
-fn labelled(value: &Value) -> Result<Labelled, String> {
-    let object = Object::of(value)?;
-    let label = object.text("label")?.ok_or("label: is missing")?.to_owned();
-    Ok(Labelled { label, detection: read_box(&object)? })
 }
 
 fn wanted(object: &Object<'_>) -> Result<Vec<Wanted>, String> {

@@ -13,6 +13,7 @@ use builder::dpg_bench::{Mode, masking_of};
 use builder::laion_sg::Record;
 use builder::scene_graph::SceneGraph;
 use builder::score::attribute_binding;
+use builder::score::detections;
 use builder::score::dpg::Masking;
 use builder::score::recorded;
 use clap::Args;
@@ -21,6 +22,7 @@ use serde_json::{Map, Value, json};
 use super::super::{Told, Usage, lint, output};
 
 mod ask;
+mod boxes;
 mod openai;
 
 /// What is a picture, by the end of its name.
@@ -42,7 +44,8 @@ pub(crate) struct Folder {
     /// Answers (JSON lines of image, item_id, proposition_id, answer, probability, crop) instead of an answerer
     #[arg(long, value_name = "FILE", requires = "images")]
     answers: Option<PathBuf>,
-    /// dpg; with --graphs also attribute, spatial, three_in_one, attribute_binding (T2I-CompBench's, one question an item)
+    /// dpg; with --graphs also attribute, spatial, three_in_one, attribute_binding (T2I-CompBench's, one question an item),
+    /// and from boxes t2i_spatial, t2i_spatial_3d, numeracy
     #[arg(long, value_name = "NAME", default_value = "dpg", value_parser = metric)]
     metric: String,
     /// `reference`: the published script's figure, its known faults included; `corrected`: without them
@@ -63,6 +66,15 @@ pub(crate) struct Folder {
     /// Write the questions down in DPG-Bench's CSV form, so that others can answer them, and stop
     #[arg(long, value_name = "FILE", requires = "images")]
     write_questions: Option<PathBuf>,
+    /// Boxes (JSON lines of image and detections: label, box, confidence, depth) for the metrics from boxes
+    #[arg(long, value_name = "FILE", requires = "images", conflicts_with = "detector_url")]
+    boxes: Option<PathBuf>,
+    /// Detector to ask for boxes instead; its key is read from DETECTOR_API_KEY. Neither: that of the synthetic world
+    #[arg(long, env = "DETECTOR_URL", value_name = "URL")]
+    detector_url: Option<String>,
+    /// Which of the detector's models
+    #[arg(long, env = "DETECTOR_MODEL", value_name = "NAME", default_value = "")]
+    detector_model: String,
     /// For --answerer blip-vqa: a folder of transformers' BlipForQuestionAnswering
     #[arg(long, value_name = "DIR", requires = "images")]
     model: Option<PathBuf>,
@@ -77,7 +89,7 @@ pub(crate) struct Folder {
 const BINDING: &str = "attribute_binding";
 
 fn metric(word: &str) -> Result<String, String> {
-    let known = || recorded::METRICS.into_iter().chain([BINDING]);
+    let known = || recorded::METRICS.into_iter().chain([BINDING]).chain(detections::METRICS);
     if known().any(|name| name == word) {
         return Ok(word.to_owned());
     }
@@ -115,6 +127,11 @@ impl Folder {
             return write_questions(path, &questions, graphs.as_deref().unwrap_or_default());
         }
         let images = list_pictures(folder)?;
+        if let (true, Some(graphs)) = (detections::METRICS.contains(&self.metric.as_str()), &graphs) {
+            let outcome = self.score_boxes(folder, &images, &questions, graphs)?;
+            self.print(&outcome, 1, json)?;
+            return if outcome.score.is_none() { Err(Told.into()) } else { Ok(()) };
+        }
         let (answers, failures) = match &self.answers {
             Some(path) => (read_answers(path)?, HashMap::new()),
             None => {
@@ -191,13 +208,8 @@ impl Folder {
 
     fn print(&self, outcome: &Outcome, num_crops: u32, json: bool) -> anyhow::Result<()> {
         let metric = &self.metric;
-        for image in &outcome.images {
-            if json {
-                output::json(&image_line(image, metric))?;
-            } else {
-                output::line(&describe(image))?;
-            }
-        }
+        let line = |image| if json { image_line(image, metric).to_string() } else { describe(image) };
+        output::lines(outcome.images.iter().map(line))?;
         if outcome.nearly_yes > 0 {
             let count = outcome.nearly_yes;
             output::note(&format!(
@@ -313,10 +325,14 @@ fn read_answers(path: &Path) -> anyhow::Result<RecordedAnswers> {
 pub(in super::super) fn list_pictures(folder: &Path) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs_err::read_dir(folder)? {
-        let path = entry?.path();
+        let entry = entry?;
+        // A link may lead to a folder; asking about each file would take longer than reading the list.
+        let is_folder =
+            entry.file_type().is_ok_and(|kind| kind.is_dir() || (kind.is_symlink() && entry.path().is_dir()));
+        let path = entry.path();
         let extension =
             path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
-        if path.is_dir() || !PICTURES.contains(&extension.as_str()) {
+        if is_folder || !PICTURES.contains(&extension.as_str()) {
             continue;
         }
         match path.file_name().and_then(|name| name.to_str()) {

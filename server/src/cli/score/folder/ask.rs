@@ -42,13 +42,15 @@ pub(super) fn everything(
     let mut failures = HashMap::new();
     let derived: Vec<(SceneGraph, QuestionDag)> =
         graphs.unwrap_or_default().iter().map(|graph| (graph.clone(), derive(graph))).collect();
+    let derived: HashMap<&str, &(SceneGraph, QuestionDag)> =
+        derived.iter().rev().map(|one| (one.0.img_id.as_str(), one)).collect();
     let bar = output::bar(images.len() as u64, "asking");
     for chunk in images.chunks(CHUNK) {
         let prepared: Vec<Result<Prepared<'_>, String>> = chunk
             .par_iter()
             .map(|image| {
                 let item = find_item(image, questions, &RecordedAnswers::default())?;
-                let graph = derived.iter().find(|(graph, _)| graph.img_id == item.item_id);
+                let graph = derived.get(item.item_id.as_str()).copied();
                 let crops = crops(&folder.join(image), num_crops, resolution)?;
                 let asked = item.questions.iter().zip(1..).map(|(question, id)| Asked { id, text: &question.text });
                 Ok(Prepared { image: image.clone(), item, graph, crops, asked: asked.collect() })

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use builder::answer::Answerer;
 use builder::answer::openai::{OpenAiAnswerer, OpenAiSettings};
+use builder::endpoint::Patience;
 use clap::Args;
 
 use super::super::super::{Usage, output};
@@ -12,7 +13,7 @@ use super::super::super::{Usage, output};
 /// Where and how to ask.
 #[derive(Debug, Args)]
 #[command(
-    next_help_heading = "--answerer openai: any OpenAI-compatible vision endpoint; the key is read from OPENAI_API_KEY"
+    next_help_heading = "--answerer openai: any OpenAI-compatible vision endpoint (key: OPENAI_API_KEY); how patiently also --detector-url is asked"
 )]
 pub(super) struct OpenAi {
     /// Address up to and with the version: http://127.0.0.1:8000/v1
@@ -42,6 +43,17 @@ pub(super) struct OpenAi {
 }
 
 impl OpenAi {
+    /// As asked for, also for a detector's endpoint.
+    pub(super) fn patience(&self) -> Patience {
+        Patience {
+            concurrency: usize::from(self.concurrency),
+            timeout: Duration::from_secs(self.request_timeout),
+            max_attempts: self.max_attempts,
+            first_pause: Duration::from_millis(self.first_pause),
+            cache: self.cache.clone(),
+        }
+    }
+
     /// Runs `work` with the answerer, and tells what was spent.
     pub(super) fn with<T>(&self, work: impl FnOnce(&dyn Answerer) -> T) -> anyhow::Result<T> {
         let (Some(base_url), Some(model)) = (&self.base_url, &self.vision_model) else {
@@ -51,12 +63,8 @@ impl OpenAi {
         };
         let settings = OpenAiSettings {
             api_key: std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty()),
-            concurrency: usize::from(self.concurrency),
-            timeout: Duration::from_secs(self.request_timeout),
-            max_attempts: self.max_attempts,
-            first_pause: Duration::from_millis(self.first_pause),
             logprobs: self.logprobs,
-            cache: self.cache.clone(),
+            patience: self.patience(),
             ..OpenAiSettings::new(base_url, model)
         };
         let answerer = OpenAiAnswerer::new(settings)?;

@@ -1,4 +1,4 @@
-//! One question over HTTP, until it is answered or there is no hope.
+//! One request over HTTP, until it is answered or there is no hope.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
 
-use super::cache::{Given, Key};
-use super::{Counters, OpenAiSettings};
-use crate::answer::AnswerValue;
+use super::cache::Key;
+use super::{Counters, Patience};
 use crate::{Error, Result};
 
 /// A server may not hold us back for longer.
@@ -22,7 +21,8 @@ const MAX_MESSAGE: usize = 300;
 pub(super) struct Exchange {
     client: Client,
     url: String,
-    settings: OpenAiSettings,
+    api_key: Option<String>,
+    patience: Patience,
     counters: Arc<Counters>,
     /// Nobody sends before: a server asked for it.
     not_before: Mutex<Instant>,
@@ -37,42 +37,35 @@ enum Failure {
 }
 
 impl Exchange {
-    pub(super) fn new(settings: OpenAiSettings, counters: Arc<Counters>) -> Result<Self> {
-        let base = settings.base_url.trim_end_matches('/');
-        let parsed =
-            url::Url::parse(base).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    pub(super) fn new(url: &str, api_key: Option<String>, patience: Patience, counters: Arc<Counters>) -> Result<Self> {
+        let parsed = url::Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         if parsed.is_none() {
-            return Err(Error::invalid("/base_url", format!("`{base}` is no http address")));
+            return Err(Error::invalid("/base_url", format!("`{url}` is no http address")));
         }
         // The first call in a process decides; a second one changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
-            .timeout(settings.timeout)
-            .connect_timeout(settings.timeout.min(Duration::from_secs(10)))
-            .pool_max_idle_per_host(settings.concurrency)
+            .timeout(patience.timeout)
+            .connect_timeout(patience.timeout.min(Duration::from_secs(10)))
+            .pool_max_idle_per_host(patience.concurrency)
             .build()
             .map_err(|error| Error::Answerer { message: text_of(&error), passing: false })?;
-        let url = format!("{base}/chat/completions");
-        Ok(Self { client, url, settings, counters, not_before: Mutex::new(Instant::now()) })
+        Ok(Self { client, url: url.to_owned(), api_key, patience, counters, not_before: Mutex::new(Instant::now()) })
     }
 
-    /// Asks until there is an answer; `key` spreads the pauses, so that not everybody comes back at once.
-    pub(super) async fn ask(&self, prompt: &str, question: &str, image: &str, key: &Key) -> Result<Given> {
-        let body = self.body(prompt, question, image);
+    /// Asks until there is a reply that `read` understands; `key` spreads the pauses, so that not everybody comes back at
+    /// once.
+    pub(super) async fn ask<T>(&self, body: &Value, key: &Key, read: impl Fn(&[u8]) -> Result<T, String>) -> Result<T> {
         let mut attempt = 1;
         loop {
             self.wait_for_turn().await;
             self.counters.requests.fetch_add(1, Ordering::Relaxed);
-            let (message, pause) = match self.send(&body).await {
-                Ok(given) => {
-                    self.counters.prompt_tokens.fetch_add(given.prompt_tokens, Ordering::Relaxed);
-                    self.counters.completion_tokens.fetch_add(given.completion_tokens, Ordering::Relaxed);
-                    return Ok(given);
-                }
+            let (message, pause) = match self.send(body, &read).await {
+                Ok(given) => return Ok(given),
                 Err(Failure::Final(message)) => return Err(Error::Answerer { message, passing: false }),
                 Err(Failure::Passing { message, pause }) => (message, pause),
             };
-            if attempt >= self.settings.max_attempts || pause.is_some_and(|pause| pause > LONGEST_PAUSE) {
+            if attempt >= self.patience.max_attempts || pause.is_some_and(|pause| pause > LONGEST_PAUSE) {
                 let message = format!("{message} (after {attempt} tries)");
                 return Err(Error::Answerer { message, passing: true });
             }
@@ -85,29 +78,9 @@ impl Exchange {
         }
     }
 
-    fn body(&self, prompt: &str, question: &str, image: &str) -> Value {
-        let mut body = json!({
-            "model": self.settings.model,
-            "temperature": 0,
-            "max_tokens": 4,
-            "messages": [
-                { "role": "system", "content": prompt },
-                { "role": "user", "content": [
-                    { "type": "image_url", "image_url": { "url": image } },
-                    { "type": "text", "text": question },
-                ]},
-            ],
-        });
-        if self.settings.logprobs {
-            body["logprobs"] = json!(true);
-            body["top_logprobs"] = json!(10);
-        }
-        body
-    }
-
-    async fn send(&self, body: &Value) -> Result<Given, Failure> {
+    async fn send<T>(&self, body: &Value, read: impl Fn(&[u8]) -> Result<T, String>) -> Result<T, Failure> {
         let mut request = self.client.post(&self.url).json(body);
-        if let Some(key) = &self.settings.api_key {
+        if let Some(key) = &self.api_key {
             request = request.bearer_auth(key);
         }
         let passing = |error: &reqwest::Error| Failure::Passing { message: text_of(error), pause: None };
@@ -126,7 +99,7 @@ impl Exchange {
                 );
             return Err(if again { Failure::Passing { message, pause } } else { Failure::Final(message) });
         }
-        read_reply(&text).map_err(|message| Failure::Passing { message, pause: None })
+        read(&text).map_err(|message| Failure::Passing { message, pause: None })
     }
 
     async fn wait_for_turn(&self) {
@@ -146,7 +119,7 @@ impl Exchange {
 
     /// Doubles with every try, and lies between a half and all of it, by the question.
     fn pause_after(&self, attempt: u32, key: &Key) -> Duration {
-        let whole = self.settings.first_pause * 2_u32.pow((attempt - 1).min(6));
+        let whole = self.patience.first_pause * 2_u32.pow((attempt - 1).min(6));
         let share = f64::from(key[(attempt as usize) % key.len()]) / 255.0;
         whole.mul_f64(0.5 + 0.5 * share)
     }
@@ -166,45 +139,8 @@ fn retry_after(headers: &HeaderMap, now: chrono::DateTime<chrono::Utc>) -> Optio
     Some((date.with_timezone(&chrono::Utc) - now).to_std().unwrap_or_default())
 }
 
-/// A chat completion, strictly: one word, yes or no. Another word is a refusal; anything else is an error.
-fn read_reply(text: &[u8]) -> Result<Given, String> {
-    let reply: Value =
-        serde_json::from_slice(text).map_err(|error| format!("the reply is no JSON: {error}: {}", shortened(text)))?;
-    let choice = reply.pointer("/choices/0").ok_or_else(|| format!("the reply has no choice: {}", shortened(text)))?;
-    let content = choice.pointer("/message/content").and_then(Value::as_str);
-    let content = content.ok_or_else(|| format!("the reply has no message: {}", shortened(text)))?;
-    let word = content.trim().trim_end_matches('.').to_lowercase();
-    let (value, certain) = match word.as_str() {
-        "yes" => (AnswerValue::Yes, 1.0),
-        "no" => (AnswerValue::No, 0.0),
-        _ => (AnswerValue::CannotAnswer, 0.5),
-    };
-    let probability =
-        if value == AnswerValue::CannotAnswer { certain } else { probability_of_yes(choice).unwrap_or(certain) };
-    let count = |key: &str| reply.pointer(&format!("/usage/{key}")).and_then(Value::as_u64).unwrap_or_default();
-    Ok(Given {
-        value,
-        probability,
-        prompt_tokens: count("prompt_tokens"),
-        completion_tokens: count("completion_tokens"),
-    })
-}
-
-/// Share of yes among yes and no, over the spellings of the first token; none without probabilities.
-fn probability_of_yes(choice: &Value) -> Option<f32> {
-    let (mut yes, mut no) = (0.0_f64, 0.0_f64);
-    for candidate in choice.pointer("/logprobs/content/0/top_logprobs")?.as_array()? {
-        let probability = candidate.get("logprob")?.as_f64()?.exp();
-        match candidate.get("token")?.as_str()?.trim().to_lowercase().as_str() {
-            "yes" => yes += probability,
-            "no" => no += probability,
-            _ => {}
-        }
-    }
-    (yes + no > 0.0).then(|| (yes / (yes + no)) as f32)
-}
-
-fn shortened(text: &[u8]) -> String {
+/// The beginning of a reply, for messages.
+pub(crate) fn shortened(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let mut short: String = text.trim().chars().take(MAX_MESSAGE).collect();
     if short.len() < text.trim().len() {
@@ -228,36 +164,6 @@ fn text_of(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_one_word_is_an_answer() {
-        let reply = |content: &str| {
-            json!({"choices": [{"message": {"content": content}}], "usage": {"prompt_tokens": 7, "completion_tokens": 1}}).to_string()
-        };
-        for (content, value) in [
-            ("yes", AnswerValue::Yes),
-            (" No.\n", AnswerValue::No),
-            ("YES", AnswerValue::Yes),
-            ("yes, there is", AnswerValue::CannotAnswer),
-            ("", AnswerValue::CannotAnswer),
-            ("not sure", AnswerValue::CannotAnswer),
-        ] {
-            let given = read_reply(reply(content).as_bytes()).unwrap();
-            assert_eq!((given.value, given.prompt_tokens), (value, 7), "{content}");
-        }
-        for broken in ["", "{", "[]", "{\"choices\": []}", "{\"choices\": [{\"message\": {\"content\": null}}]}"] {
-            assert!(read_reply(broken.as_bytes()).is_err(), "{broken}");
-        }
-    }
-
-    #[test]
-    fn probabilities_are_those_of_yes_and_no_alone() {
-        let tokens = json!([{"token": "Yes", "logprob": 0.3_f64.ln()}, {"token": " no", "logprob": 0.1_f64.ln()}, {"token": "The", "logprob": -1.0}]);
-        let reply =
-            json!({"choices": [{"message": {"content": "Yes"}, "logprobs": {"content": [{"top_logprobs": tokens}]}}]})
-                .to_string();
-        assert!((read_reply(reply.as_bytes()).unwrap().probability - 0.75).abs() < 1e-6);
-    }
 
     #[test]
     fn servers_say_how_long_to_wait() {

@@ -1,0 +1,190 @@
+//! Scorers by the names that requests use.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::Device;
+use sqlx::PgConnection;
+
+use crate::answer::Answerer;
+use crate::answer::blip_vqa::BlipVqaAnswerer;
+use crate::answer::openai::{OpenAiAnswerer, OpenAiSettings};
+use crate::answer::shapes::ShapesAnswerer;
+use crate::detect::{Detector, DetectorSettings, HttpDetector, ShapesDetector};
+use crate::score::{detections, recorded, scorer_version};
+use crate::scorer::{BoxScorer, ImageScorer, NetworkFiles, NetworkScorer};
+use crate::store::metric_network::{self, MetricNetwork};
+use crate::task::{TaskContext, on_thread};
+use crate::{Error, Result};
+
+/// Who can score candidates in the store. `human` are people's votes.
+pub const SCORERS: [&str; 9] =
+    ["shapes", "openai", "blip-vqa", "clip-score", "pick-score", "aesthetic", "shapes-boxes", "http-boxes", HUMAN];
+/// The scorer whose scores are people's votes.
+pub const HUMAN: &str = "human";
+/// Version of how votes become scores.
+pub(super) const HUMAN_VERSION: &str = "1";
+/// Answers that were given are kept in this file of the data folder.
+const OPENAI_CACHE: &str = "openai-answers.jsonl";
+/// The same of a detector's boxes.
+const DETECTOR_CACHE: &str = "detector-boxes.jsonl";
+
+/// Who scores.
+#[derive(Clone)]
+pub(crate) enum Scorer {
+    /// Somebody who answers questions.
+    Answers(Arc<dyn Answerer>),
+    /// Somebody who needs none.
+    Pictures(Arc<dyn ImageScorer>),
+}
+
+impl Scorer {
+    /// Of its scores.
+    pub(crate) fn version(&self) -> String {
+        match self {
+            Self::Answers(answerer) => scorer_version(answerer.version()),
+            Self::Pictures(scorer) => scorer.version().to_owned(),
+        }
+    }
+}
+
+/// Who answers questions, of those who need no registered network.
+///
+/// # Errors
+/// Nobody has this name, or the environment does not say where to ask.
+pub fn answerer(name: &str) -> Result<Arc<dyn Answerer>> {
+    match name {
+        "shapes" => Ok(Arc::new(ShapesAnswerer::default())),
+        "openai" => Ok(Arc::new(OpenAiAnswerer::new(OpenAiSettings::from_environment()?)?)),
+        _ => Err(Error::not_found("scorer", name)),
+    }
+}
+
+/// As [`answerer`]; what was answered once is kept in the data folder, and never asked again by the same repetition.
+pub(crate) fn keeping_answerer(context: &TaskContext, name: &str, repetition: u32) -> Result<Arc<dyn Answerer>> {
+    if name != "openai" {
+        return answerer(name);
+    }
+    let mut settings = OpenAiSettings::from_environment()?.with_cache(cache_file(context, OPENAI_CACHE)?);
+    settings.repetition = repetition;
+    Ok(Arc::new(OpenAiAnswerer::new(settings)?))
+}
+
+fn cache_file(context: &TaskContext, name: &str) -> Result<std::path::PathBuf> {
+    let folder = context.data.join("cache");
+    fs_err::create_dir_all(&folder)?;
+    Ok(folder.join(name))
+}
+
+/// The metrics that the scorer `name` writes.
+pub(crate) fn metrics_of(name: &str) -> Vec<String> {
+    let metrics: &[&str] = match name {
+        "clip-score" => &["clip_score"],
+        "pick-score" => &["pick_score"],
+        "aesthetic" => &["aesthetic"],
+        "shapes-boxes" | "http-boxes" => &detections::METRICS,
+        HUMAN => &[crate::vote::METRIC],
+        _ => &recorded::METRICS,
+    };
+    metrics.iter().map(|&metric| metric.to_owned()).collect()
+}
+
+/// Whether the scorer `name` is made of a registered network.
+pub fn needs_network(name: &str) -> bool {
+    name == "blip-vqa" || NetworkScorer::NAMES.contains(&name)
+}
+
+/// The version that a run of `name` will have, without loading a network.
+///
+/// # Errors
+/// `Invalid` at the field that is wrong.
+pub(crate) async fn version_of(
+    context: &TaskContext,
+    connection: &mut PgConnection,
+    name: &str,
+    network: Option<&str>,
+) -> Result<String> {
+    if name == HUMAN {
+        return Ok(HUMAN_VERSION.to_owned());
+    }
+    if needs_network(name) {
+        return Ok(registered(connection, name, network).await?.version);
+    }
+    if network.is_some() {
+        return Err(Error::invalid("/network", format!("the scorer {name} needs no network")));
+    }
+    open(context, connection, name, None, 1).await.map(|scorer| scorer.version())
+}
+
+/// The network that a run of `name` uses.
+async fn registered(connection: &mut PgConnection, name: &str, network: Option<&str>) -> Result<MetricNetwork> {
+    let Some(network) = network else {
+        let message = format!("the scorer {name} needs a registered network (`diptych model register`)");
+        return Err(Error::invalid("/network", message));
+    };
+    match metric_network::find(connection, network).await? {
+        Some(row) if row.scorer == name => Ok(row),
+        Some(row) => Err(Error::invalid("/network", format!("{network} is registered for the scorer {}", row.scorer))),
+        None => Err(Error::invalid("/network", format!("no network is registered as {network}"))),
+    }
+}
+
+/// Opens the scorer `name`.
+pub(crate) async fn open(
+    context: &TaskContext,
+    connection: &mut PgConnection,
+    name: &str,
+    network: Option<&str>,
+    repetition: u32,
+) -> Result<Scorer> {
+    if needs_network(name) {
+        let row = registered(connection, name, network).await?;
+        let models = context.models.clone();
+        return on_thread(move || models.network(&row.scorer, &row.version, &row.files())).await;
+    }
+    let boxes = |detector: Arc<dyn Detector>| Scorer::Pictures(Arc::new(BoxScorer::new(detector)));
+    Ok(match name {
+        "shapes-boxes" => boxes(Arc::new(ShapesDetector::default())),
+        "http-boxes" => {
+            let mut settings = DetectorSettings::from_environment()?;
+            settings.patience.cache = Some(cache_file(context, DETECTOR_CACHE)?);
+            boxes(Arc::new(HttpDetector::new(settings)?))
+        }
+        _ => Scorer::Answers(keeping_answerer(context, name, repetition)?),
+    })
+}
+
+/// Loads the network of a scorer from its files.
+///
+/// # Errors
+/// As [`NetworkScorer::open`] and [`BlipVqaAnswerer::open`].
+pub(crate) fn load(name: &str, files: &NetworkFiles) -> Result<Scorer> {
+    let device = Device::Cpu;
+    if name == "blip-vqa" {
+        return Ok(Scorer::Answers(Arc::new(BlipVqaAnswerer::open(&files.folder, &device)?)));
+    }
+    Ok(Scorer::Pictures(Arc::new(NetworkScorer::open(name, files, &device)?)))
+}
+
+/// Registers the network in `files` as `network`, for runs of the scorer `name`; its version.
+///
+/// # Errors
+/// `Invalid` for a scorer without a network or a name that is none; as [`load`].
+pub async fn register(context: &TaskContext, network: &str, name: &str, files: NetworkFiles) -> Result<String> {
+    if !needs_network(name) {
+        return Err(Error::invalid("/scorer", format!("the scorer {name} is made of no network")));
+    }
+    if network.trim().is_empty() || network.contains('\0') {
+        return Err(Error::invalid("/name", "is a text that is not empty"));
+    }
+    let absolute = |path: &Path| std::path::absolute(path);
+    let files = NetworkFiles {
+        folder: absolute(&files.folder)?,
+        processor: files.processor.as_deref().map(absolute).transpose()?,
+        head: files.head.as_deref().map(absolute).transpose()?,
+    };
+    let (scorer, place) = (name.to_owned(), files.clone());
+    let version = on_thread(move || Ok(load(&scorer, &place)?.version())).await?;
+    metric_network::upsert(&mut *context.pool.acquire().await?, network, name, &files, &version).await?;
+    Ok(version)
+}

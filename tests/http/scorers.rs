@@ -1,0 +1,199 @@
+//! Scorers beside answerers: registered networks, detectors, recorded answers and votes, and how far they agree.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use axum::http::Method;
+use builder::scorer::NetworkFiles;
+use builder::task::score;
+use serde_json::{Value, json};
+use tests::test_app::TestApp;
+
+use crate::finished::{CANDIDATES, GRAPHS, accept, ids, import_shapes, settled, text};
+use crate::problems::pointers;
+use crate::{Outcome, Test, World, test};
+
+pub const TESTS: &[(&str, Test)] =
+    &[test!(every_scorer_writes_score_cards_that_policies_weigh), test!(runs_that_cannot_be_are_refused)];
+
+fn golden(name: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/parity/golden/metric_network")).join(name)
+}
+
+fn items(list: &Value) -> &[Value] {
+    list["items"].as_array().map_or(&[], Vec::as_slice)
+}
+
+async fn get(app: &TestApp, path: &str) -> anyhow::Result<Value> {
+    app.get(&format!("/api/v1{path}")).await?.expect(200)
+}
+
+/// Two graphs with candidates; their ids.
+async fn candidates(app: &TestApp) -> anyhow::Result<Vec<String>> {
+    import_shapes(app, 12).await?;
+    let graphs = ids(&get(app, "/graphs?split=train&limit=200&facets=false").await?);
+    ensure!(graphs.len() >= 2 && GRAPHS >= 2, "too few training graphs");
+    let request = json!({"graph_ids": graphs[..2], "num_candidates": CANDIDATES, "num_inference_steps": 2});
+    let generation = accept(app, "/api/v1/generations", &request).await?;
+    settled(app, "generations", &generation).await?;
+    let mut all = Vec::new();
+    for graph in &graphs[..2] {
+        all.extend(ids(&get(app, &format!("/graphs/{graph}/candidates")).await?));
+    }
+    Ok(all)
+}
+
+async fn run(app: &TestApp, request: Value) -> anyhow::Result<Value> {
+    let asked = accept(app, "/api/v1/score-runs", &request).await?;
+    settled(app, "score-runs", &asked).await.with_context(|| request.to_string())
+}
+
+async fn every_scorer_writes_score_cards_that_policies_weigh(world: Arc<World>) -> Outcome {
+    let app = TestApp::with_worker(&world.cluster).await?;
+    let ids = candidates(&app).await?;
+    for (name, scorer, folder, head) in [
+        ("clip", "clip-score", "clip", None),
+        ("pick", "pick-score", "clip", None),
+        ("beauty", "aesthetic", "clip", Some(golden("aesthetic.safetensors"))),
+        ("blip", "blip-vqa", "blip", None),
+    ] {
+        let files = NetworkFiles { folder: golden(folder), processor: None, head };
+        score::register(&app.state.context, name, scorer, files).await?;
+    }
+    let networks = get(&app, "/metric-networks").await?;
+    ensure!(items(&networks).len() == 4 && !networks.to_string().contains("golden"), "paths stay inside: {networks}");
+
+    let total = ids.len();
+    for request in [
+        json!({"answerer": "shapes"}),
+        json!({"answerer": "blip-vqa", "network": "blip"}),
+        json!({"answerer": "clip-score", "network": "clip"}),
+        json!({"answerer": "pick-score", "network": "pick"}),
+        json!({"answerer": "aesthetic", "network": "beauty"}),
+        json!({"answerer": "shapes-boxes"}),
+    ] {
+        let done = run(&app, request).await?;
+        ensure!(done["progress"]["done"] == total && done["failed"] == 0, "{done}");
+    }
+    let cards = get(&app, &format!("/candidates/{}/scores", ids[0])).await?;
+    let score = |answerer: &str, metric: &str| {
+        items(&cards).iter().find(|card| card["answerer"] == answerer && card["metric"] == metric).cloned()
+    };
+    for (answerer, metric) in [
+        ("shapes", "dpg"),
+        ("blip-vqa", "dpg"),
+        ("clip-score", "clip_score"),
+        ("pick-score", "pick_score"),
+        ("aesthetic", "aesthetic"),
+        ("shapes-boxes", "numeracy"),
+    ] {
+        let card = score(answerer, metric).with_context(|| format!("{answerer}/{metric} in {cards}"))?;
+        ensure!(card["score"].is_number() && !text(&card["answerer_version"]).is_empty(), "{card}");
+    }
+    let boxes = score("shapes-boxes", "numeracy").context("numeracy")?;
+    ensure!(boxes["parts"]["reference"].is_number(), "{boxes}");
+    let answers = get(&app, &format!("/candidates/{}/answers", ids[0])).await?;
+    ensure!(items(&answers).iter().all(|answer| answer["latency_ms"].as_f64() > Some(0.0)), "{answers}");
+
+    // A policy may weigh all of them; `dpg` is that of whoever answered last, unless its scorer is named.
+    let preview = async |weights: Value| {
+        let policy = json!({"policy": {"weights": weights, "select": "all_above_margin"}});
+        app.post("/api/v1/pairings/preview", &policy).await?.expect(200)
+    };
+    let both = preview(json!({"clip_score": 1, "pick_score": 0.5, "aesthetic": 0.1, "numeracy": 1, "dpg": 1})).await?;
+    ensure!(both["num_pairs"].as_u64() > Some(0), "{both}");
+    ensure!(preview(json!({"dpg": 1})).await? == preview(json!({"blip-vqa/dpg": 1})).await?);
+    ensure!(preview(json!({"nobody/dpg": 1})).await?["num_pairs"] == 0);
+
+    // Agreement of two of them, and what they disagree about goes to people.
+    let found = get(&app, "/agreement?a=shapes/dpg&b=clip-score/clip_score&limit=200").await?;
+    ensure!(found["candidates"] == total && found["graphs"] == 2, "{found}");
+    let pairs = CANDIDATES * (CANDIDATES - 1);
+    let counted: u64 = ["concordant", "discordant", "ties"].iter().filter_map(|key| found[*key].as_u64()).sum();
+    ensure!(counted == pairs as u64, "{found}");
+    let queue = get(&app, "/votes/queue?voter=x&a=clip_score&b=pick_score&limit=200").await?;
+    let between = get(&app, "/agreement?a=clip_score&b=pick_score&limit=200").await?;
+    ensure!(queue["remaining"] == between["discordant"], "{queue} {between}");
+    app.get("/api/v1/votes/queue?a=clip_score").await?.problem(400, "malformed_query")?;
+    let problem = app.get("/api/v1/agreement?a=shapes/dpg&b=nobody/x").await?.problem(422, "invalid_fields")?;
+    ensure!(pointers(&problem) == ["/b"], "{problem}");
+
+    // Once more: the same scorer agrees with itself, and its repetition makes no pairs.
+    app.get("/api/v1/agreement/retest?scorer=blip-vqa").await?.problem(409, "not_repeated")?;
+    run(&app, json!({"answerer": "blip-vqa", "network": "blip", "repetition": 2})).await?;
+    let twice = get(&app, "/agreement/retest?scorer=blip-vqa").await?;
+    ensure!(twice["agreed"] == 1.0 && twice["answers"].as_u64() > Some(0), "{twice}");
+    ensure!(text(&twice["versions"][1]) == format!("{}#2", text(&twice["versions"][0])), "{twice}");
+    ensure!(twice["metrics"].as_array().is_some_and(|all| all.iter().all(|one| one["discordant"] == 0)), "{twice}");
+    ensure!(preview(json!({"dpg": 1})).await? == preview(json!({"blip-vqa/dpg": 1})).await?);
+
+    recorded_and_human(&app, &ids).await
+}
+
+async fn recorded_and_human(app: &TestApp, ids: &[String]) -> Outcome {
+    // Somebody's answers about all candidates but one, which says so and is no 0.
+    let mut lines = String::new();
+    for id in &ids[1..] {
+        for answer in items(&get(app, &format!("/candidates/{id}/answers")).await?) {
+            if answer["answerer"] == "shapes" {
+                let line = json!({"candidate_id": id, "question_id": answer["question_id"], "answerer": "my-vlm",
+                    "answerer_version": "7", "value": answer["answer"], "probability": answer["probability"]});
+                lines.push_str(&line.to_string());
+                lines.push('\n');
+            }
+        }
+    }
+    let headers = [("content-type", "application/octet-stream")];
+    let path = "/api/v1/imports?format=answers&name=my-vlm";
+    app.request(Method::POST, path, &headers, lines).await?.expect(201)?;
+    let done = run(app, json!({"answerer": "my-vlm", "recorded": true})).await?;
+    ensure!(done["answerer_version"] == "7" && done["failed"] == 1, "{done}");
+    ensure!(done["progress"]["done"] == ids.len() - 1, "{done}");
+    let failures = get(app, &format!("/score-runs/{}/failures", text(&done["id"]))).await?;
+    ensure!(failures["total"] == 1 && failures["items"][0]["candidate_id"] == json!(ids[0]), "{failures}");
+    ensure!(text(&failures["items"][0]["reason"]).contains("my-vlm"), "{failures}");
+    let same = get(app, "/agreement?a=shapes/dpg&b=my-vlm/dpg").await?;
+    ensure!(same["candidates"] == ids.len() - 1 && same["discordant"] == 0, "{same}");
+
+    let ballot = json!({"left_id": ids[0], "right_id": ids[1], "choice": "left", "voter": "ada"});
+    app.post("/api/v1/votes", &ballot).await?.expect(201)?;
+    run(app, json!({"answerer": "human"})).await?;
+    let cards = get(app, &format!("/candidates/{}/scores", ids[0])).await?;
+    let votes = items(&cards).iter().find(|card| card["answerer"] == "human").context("votes")?;
+    ensure!(votes["metric"] == "votes" && votes["score"] == 1.0, "{votes}");
+    let agreement = get(app, "/votes/agreement?voter=ada").await?;
+    for one in agreement["scorers"].as_array().context("scorers")? {
+        let sided = one["agreed"].as_u64().unwrap_or_default() + one["disagreed"].as_u64().unwrap_or_default();
+        ensure!(one["calibration"]["votes"] == sided || (sided == 0 && one["calibration"].is_null()), "{one}");
+        ensure!(!text(&one["metric"]).starts_with("human/"), "people are not compared with themselves: {one}");
+    }
+    Ok(())
+}
+
+async fn runs_that_cannot_be_are_refused(world: Arc<World>) -> Outcome {
+    let app = TestApp::new(&world.cluster).await?;
+    let files = NetworkFiles { folder: golden("clip"), processor: None, head: None };
+    score::register(&app.state.context, "clip", "clip-score", files.clone()).await?;
+    for (request, expected) in [
+        (json!({"answerer": "nobody"}), "/answerer"),
+        (json!({"answerer": "blip-vqa"}), "/network"),
+        (json!({"answerer": "blip-vqa", "network": "/etc"}), "/network"),
+        (json!({"answerer": "pick-score", "network": "clip"}), "/network"),
+        (json!({"answerer": "shapes", "network": "clip"}), "/network"),
+        (json!({"answerer": "my-vlm", "recorded": true}), "/answerer"),
+        (json!({"answerer": "shapes", "repetition": 10}), "/repetition"),
+        (json!({"answerer": "shapes", "recorded": "yes"}), "/recorded"),
+        (json!({"answerer": "shapes", "answerer_version": "1"}), "/answerer_version"),
+    ] {
+        let problem = app.post("/api/v1/score-runs", &request).await?.problem(422, "invalid_fields")?;
+        ensure!(pointers(&problem) == [expected], "{request}: {problem}");
+    }
+    // Aesthetics without its layers, and files that are no network.
+    ensure!(score::register(&app.state.context, "a", "aesthetic", files).await.is_err());
+    let nowhere = NetworkFiles { folder: golden("pictures"), processor: None, head: None };
+    let error = score::register(&app.state.context, "b", "blip-vqa", nowhere).await;
+    ensure!(error.is_err_and(|error| error.to_string().contains("config.json")));
+    ensure!(get(&app, "/metric-networks").await?["items"].as_array().map(Vec::len) == Some(1));
+    Ok(())
+}
