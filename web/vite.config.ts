@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-/** `vite` proxies the API to a running `diptych serve` (DIPTYCH_URL); see mock/vite.config.ts for work without one. */
+/** `vite` proxies the API to a running `diptych serve` (DIPTYCH_URL). */
 export default defineConfig({
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
   build: { target: "es2022", assetsInlineLimit: 0, sourcemap: false, chunkSizeWarningLimit: 400 },

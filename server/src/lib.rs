@@ -12,6 +12,7 @@ pub mod embedded_postgres;
 pub mod embedded_web;
 pub mod events;
 pub mod extract;
+pub mod kept_summaries;
 pub mod openapi;
 pub mod page;
 pub mod precondition;

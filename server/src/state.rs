@@ -9,6 +9,7 @@ use sqlx::{PgConnection, Postgres};
 
 use crate::auth::RateLimiter;
 use crate::events::EventHub;
+use crate::kept_summaries::KeptSummaries;
 use crate::problem::Result;
 use crate::unchanged::KeptAnswers;
 
@@ -25,6 +26,8 @@ pub struct AppState {
     pub rates: RateLimiter,
     /// Answers that are given again while nothing has changed.
     pub kept: KeptAnswers,
+    /// Rows of lists, likewise.
+    pub summaries: KeptSummaries,
 }
 
 /// How much a caller may ask for at once.
@@ -66,6 +69,7 @@ impl AppState {
             limits: Arc::new(limits),
             rates: RateLimiter::default(),
             kept: KeptAnswers::default(),
+            summaries: KeptSummaries::default(),
         }
     }
 

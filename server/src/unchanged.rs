@@ -26,6 +26,10 @@ struct Kept {
     body: Bytes,
 }
 
+/// What a reader saw before its request was answered: equal ones saw the same store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot(pub String);
+
 /// The kept answers, by path and query.
 #[derive(Clone, Default)]
 pub struct KeptAnswers(Arc<Mutex<HashMap<String, Kept>>>);
@@ -51,7 +55,7 @@ impl KeptAnswers {
 }
 
 /// Gives a kept answer, or lets the request through and keeps what comes back.
-pub async fn layer(State(state): State<AppState>, request: Request, next: Next) -> Result<Response> {
+pub async fn layer(State(state): State<AppState>, mut request: Request, next: Next) -> Result<Response> {
     if request.method() != Method::GET {
         return Ok(next.run(request).await);
     }
@@ -60,6 +64,7 @@ pub async fn layer(State(state): State<AppState>, request: Request, next: Next) 
     if let Some(response) = state.kept.find(&address, &snapshot) {
         return Ok(response);
     }
+    request.extensions_mut().insert(Snapshot(snapshot.clone()));
     let (head, body) = next.run(request).await.into_parts();
     if head.status != StatusCode::OK {
         return Ok(Response::from_parts(head, body));

@@ -16,6 +16,7 @@ test("the overview shows the demo's stages and its result", async () => {
     assert.match(await page.getByTestId("figures").innerText(), /Mean score\s+0\.\d{3}/);
     await page.getByTestId("delta").first().waitFor();
     assert.match(await page.getByTestId("trained-score").first().innerText(), /^[01]\.\d{3}$/);
+    assert.match(await page.getByTestId("sampling").first().innerText(), /guidance scale [0-9.]+ in [0-9]+ steps/);
     await picturesShown(page, 4);
   });
 });

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-pub use super::graph_search::{Facets, Filter, Histogram, Sort, facets, list, list_ids, score_histogram};
+pub use super::graph_search::{Facets, Filter, Histogram, Sort, facets, list, list_ids, page_ids, score_histogram};
 use super::state::{self, Split};
 use crate::scene_graph::SceneGraph;
 use crate::{Error, Result};

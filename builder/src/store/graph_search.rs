@@ -80,6 +80,18 @@ pub async fn list(
     limit: i64,
     cursor: Option<&str>,
 ) -> Result<Page<Graph>> {
+    let Page { items, next_cursor, total } = page_ids(&mut *conn, filter, sort, limit, cursor).await?;
+    Ok(Page { items: load_many(conn, &items).await?, next_cursor, total })
+}
+
+/// Ids of a page of graphs.
+pub async fn page_ids(
+    conn: &mut PgConnection,
+    filter: &Filter,
+    sort: Sort,
+    limit: i64,
+    cursor: Option<&str>,
+) -> Result<Page<Uuid>> {
     let limit = page::clamp(limit);
     // The key as text: JSON has no infinity.
     let after: Option<(Sort, Option<String>, Uuid)> = page::decode(cursor)?;
@@ -91,10 +103,9 @@ pub async fn list(
     query.push(key.unwrap_or("NULL::double precision")).push(" AS key FROM graph g");
     if key.is_some() {
         query.push(
-            " LEFT JOIN (SELECT c.graph_id, max(s.score) AS best, min(s.score) AS worst
-                         FROM score_card s JOIN candidate c ON c.id = s.candidate_id WHERE s.metric = ",
+            " LEFT JOIN (SELECT s.graph_id, max(s.score) AS best, min(s.score) AS worst FROM score_card s WHERE s.metric = ",
         );
-        query.push_bind(metric(filter)).push(" GROUP BY c.graph_id) scored ON scored.graph_id = g.id");
+        query.push_bind(metric(filter)).push(" GROUP BY s.graph_id) scored ON scored.graph_id = g.id");
     }
     query.push(" WHERE g.is_current");
     push_filter(&mut query, filter);
@@ -122,9 +133,8 @@ pub async fn list(
         .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
         .collect::<Result<_, sqlx::Error>>()?;
     let total = count_matching(&mut *conn, filter).await?;
-    let ids = Page::new(found, limit, total, |(id, key)| (sort, key.map(|key| key.to_string()), *id))?;
-    let graphs = load_many(conn, &ids.items.iter().map(|(id, _)| *id).collect::<Vec<_>>()).await?;
-    Ok(Page { items: graphs, next_cursor: ids.next_cursor, total: ids.total })
+    let page = Page::new(found, limit, total, |(id, key)| (sort, key.map(|key| key.to_string()), *id))?;
+    Ok(page.map(|(id, _)| id))
 }
 
 /// Ids of all graphs that match, as ingested.
@@ -220,9 +230,7 @@ fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
         query.push(" OR g.img_id ILIKE ").push_bind(pattern).push(")");
     }
     if filter.min_score.is_some() || filter.max_score.is_some() {
-        query.push(
-            " AND g.id IN (SELECT c.graph_id FROM score_card s JOIN candidate c ON c.id = s.candidate_id WHERE s.metric = ",
-        );
+        query.push(" AND g.id IN (SELECT s.graph_id FROM score_card s WHERE s.metric = ");
         query.push_bind(metric(filter));
         for (comparison, bound) in [(" >= ", filter.min_score), (" <= ", filter.max_score)] {
             let Some(bound) = bound else { continue };
@@ -233,10 +241,10 @@ fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
         query.push(")");
     }
     if let Some(least) = filter.min_disagreement {
-        query.push(
-            " AND g.id IN (SELECT c.graph_id FROM score_card s JOIN candidate c ON c.id = s.candidate_id WHERE s.metric = ",
-        );
-        query.push_bind(metric(filter)).push(" GROUP BY c.id, c.graph_id HAVING max(s.score) - min(s.score) >= ");
+        query.push(" AND g.id IN (SELECT s.graph_id FROM score_card s WHERE s.metric = ");
+        query
+            .push_bind(metric(filter))
+            .push(" GROUP BY s.candidate_id, s.graph_id HAVING max(s.score) - min(s.score) >= ");
         query.push_bind(least).push(")");
     }
     for tag in &filter.tags {
@@ -311,10 +319,7 @@ pub struct Histogram {
 pub async fn score_histogram(conn: &mut PgConnection, filter: &Filter, bins: usize) -> Result<Option<Histogram>> {
     let mut query = QueryBuilder::<Postgres>::new("WITH scored AS MATERIALIZED (SELECT ");
     push_score(&mut query, filter);
-    query.push(
-        " AS score FROM score_card s JOIN candidate c ON c.id = s.candidate_id JOIN graph g ON g.id = c.graph_id
-          WHERE g.is_current AND s.metric = ",
-    );
+    query.push(" AS score FROM score_card s JOIN graph g ON g.id = s.graph_id WHERE g.is_current AND s.metric = ");
     query.push_bind(metric(filter));
     push_filter(&mut query, filter);
     // The largest score would open a bin of its own.

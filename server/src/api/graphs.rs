@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderName;
+use axum::{Extension, Json};
 use builder::error::Fault;
 use builder::pattern::Pattern;
 use builder::question::QuestionKind;
@@ -23,6 +23,7 @@ use crate::page::{Limit, List};
 use crate::precondition::etag;
 use crate::problem::{Problem, Problems, Result};
 use crate::state::AppState;
+use crate::unchanged::Snapshot;
 
 /// The metric that says which candidate is best and which worst.
 const RANKING_METRIC: &str = "dpg";
@@ -235,12 +236,16 @@ pub struct ScoreBin {
 /// Graphs, with their candidates.
 #[utoipa::path(get, path = "/graphs", tag = "graphs", params(GraphQuery),
     responses((status = 200, description = "A page", body = GraphList), Problems))]
-pub async fn list_graphs(State(state): State<AppState>, Query(query): Query<GraphQuery>) -> Result<Json<GraphList>> {
+pub async fn list_graphs(
+    State(state): State<AppState>,
+    Extension(snapshot): Extension<Snapshot>,
+    Query(query): Query<GraphQuery>,
+) -> Result<Json<GraphList>> {
     let filter = query.filter()?;
     let limit = query.limit.rows();
     let mut connection = state.connection().await?;
     let sort = query.sort.unwrap_or_default();
-    let found = store::graph::list(&mut connection, &filter, sort, limit, query.cursor.as_deref()).await?;
+    let found = store::graph::page_ids(&mut connection, &filter, sort, limit, query.cursor.as_deref()).await?;
     let (facets, histogram) = match query.facets {
         Some(false) => (Facets::new(), Vec::new()),
         _ => (
@@ -248,7 +253,7 @@ pub async fn list_graphs(State(state): State<AppState>, Query(query): Query<Grap
             store::graph::score_histogram(&mut connection, &filter, BINS).await?.map(bins).unwrap_or_default(),
         ),
     };
-    let items = summarize(&mut connection, found.items).await?;
+    let items = state.summaries.describe(&mut connection, snapshot, &found.items).await?;
     let (next_cursor, total) = (found.next_cursor, found.total);
     Ok(Json(GraphList { items, next_cursor, total, facets: in_order(facets), score_histogram: histogram }))
 }
@@ -309,7 +314,7 @@ pub async fn captions(connection: &mut PgConnection, ids: &[Uuid]) -> builder::R
 }
 
 /// What a list shows of these graphs: five queries, however many graphs.
-pub(super) async fn summarize(connection: &mut PgConnection, graphs: Vec<Graph>) -> Result<Vec<GraphSummary>> {
+pub(crate) async fn summarize(connection: &mut PgConnection, graphs: Vec<Graph>) -> Result<Vec<GraphSummary>> {
     let ids: Vec<Uuid> = graphs.iter().map(|graph| graph.id).collect();
     let mut objects: HashMap<Uuid, Vec<SceneObject>> = HashMap::new();
     for store::graph::ObjectRow { graph_id, position, label, attributes } in

@@ -146,6 +146,7 @@ export type Evaluation = Narrow<
     /** `progress` looks at a few graphs while the job trains, to choose its best checkpoint; `final` is the result. */
     kind: "final" | "progress";
     result?: EvaluationResult | null;
+    settings: { guidance_scale: number; num_inference_steps: number };
   }
 >;
 export type EvaluationImage = Omit<Schemas["EvaluationImage"], "seed">;

@@ -27,7 +27,12 @@ export function verdictOf(result: EvaluationResult): { text: string; tone: "winn
   return { text: "No clear difference: the interval holds zero", tone: "warn" };
 }
 
-export function EvaluationFigures({ result }: { result: EvaluationResult }) {
+interface EvaluationFiguresProps {
+  result: EvaluationResult;
+  settings: Evaluation["settings"];
+}
+
+export function EvaluationFigures({ result, settings }: EvaluationFiguresProps) {
   const verdict = verdictOf(result);
   return (
     <div class="evaluation">
@@ -55,6 +60,9 @@ export function EvaluationFigures({ result }: { result: EvaluationResult }) {
           95 % interval {formatDelta(result.delta_ci95?.[0])} to {formatDelta(result.delta_ci95?.[1])} · standard error{" "}
           {formatScore3(result.delta_se)} · wins {formatPercent(result.win_rate)} · {formatCount(result.evaluated_graphs)} held-out graphs,{" "}
           {formatCount(result.evaluated_images)} images, the same seeds for both
+        </p>
+        <p class="quiet small tabular" data-testid="sampling">
+          Both sampled at guidance scale {settings.guidance_scale} in {formatCount(settings.num_inference_steps)} steps
         </p>
       </div>
       <div class="evaluation-kinds">

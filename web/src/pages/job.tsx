@@ -291,7 +291,7 @@ export function JobPage({ id }: { id: string }) {
         <Panel title="Held-out evaluation" label="Held-out evaluation" extra={!evaluation.result ? <StateChip state={evaluation.state} /> : undefined}>
           {evaluation.result ? (
             <div class="stack">
-              <EvaluationFigures result={evaluation.result} />
+              <EvaluationFigures result={evaluation.result} settings={evaluation.settings} />
               <EvaluationImages evaluation={evaluation} />
             </div>
           ) : (

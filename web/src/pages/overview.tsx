@@ -178,7 +178,7 @@ function Result({ evaluations, jobs, objective }: { evaluations: Evaluation[]; j
       }
     >
       <div class="stack">
-        <EvaluationFigures result={headline.result} />
+        <EvaluationFigures result={headline.result} settings={headline.evaluation.settings} />
         {finished.length > 1 && (
           <div class="stack stack-s">
             <h3>Objectives on the same pairs</h3>

@@ -1,0 +1,64 @@
+//! What lists show of each graph, kept while nothing in the store has changed (see [`crate::unchanged`]).
+//!
+//! A list that nobody asked before is mostly made of graphs that another list showed: finding its ids is one query, describing
+//! them five.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use builder::store;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::api::graphs::{GraphSummary, summarize};
+use crate::problem::Result;
+use crate::unchanged::Snapshot;
+
+/// Graphs whose summaries are kept; one takes some 2 kB.
+const MOST: usize = 20_000;
+
+#[derive(Default)]
+struct Kept {
+    snapshot: Option<Snapshot>,
+    summaries: HashMap<Uuid, GraphSummary>,
+}
+
+/// The kept summaries, all seen in one snapshot.
+#[derive(Clone, Default)]
+pub struct KeptSummaries(Arc<Mutex<Kept>>);
+
+impl KeptSummaries {
+    /// The summaries of `ids` in their order, those that do not exist left out. `snapshot` was taken before `ids` were found.
+    pub async fn describe(
+        &self,
+        connection: &mut PgConnection,
+        snapshot: Snapshot,
+        ids: &[Uuid],
+    ) -> Result<Vec<GraphSummary>> {
+        let mut found = self.find(&snapshot, ids);
+        let missing: Vec<Uuid> = ids.iter().copied().filter(|id| !found.contains_key(id)).collect();
+        if !missing.is_empty() {
+            let graphs = store::graph::load_many(&mut *connection, &missing).await?;
+            let summaries = summarize(connection, graphs).await?;
+            self.keep(snapshot, &summaries);
+            found.extend(summaries.into_iter().map(|summary| (summary.id, summary)));
+        }
+        Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
+    }
+
+    fn find(&self, snapshot: &Snapshot, ids: &[Uuid]) -> HashMap<Uuid, GraphSummary> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.snapshot.as_ref() != Some(snapshot) {
+            return HashMap::new();
+        }
+        ids.iter().filter_map(|id| Some((*id, kept.summaries.get(id)?.clone()))).collect()
+    }
+
+    fn keep(&self, snapshot: Snapshot, summaries: &[GraphSummary]) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.snapshot.as_ref() != Some(&snapshot) || kept.summaries.len() + summaries.len() > MOST {
+            *kept = Kept { snapshot: Some(snapshot), summaries: HashMap::new() };
+        }
+        kept.summaries.extend(summaries.iter().map(|summary| (summary.id, summary.clone())));
+    }
+}
