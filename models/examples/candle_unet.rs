@@ -52,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (folder, threads) = (Path::new(folder), threads.parse()?);
     // One example, one thread yet: both pools are made when they are first used.
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
-    let config: UNet2DConditionConfig = serde_json::from_slice(&std::fs::read(folder.join("unet/config.json"))?)?;
+    let config: UNet2DConditionConfig = serde_json::from_slice(&fs_err::read(folder.join("unet/config.json"))?)?;
     let theirs = settings(&config).ok_or("candle-transformers has no such configuration")?;
     let device = Device::Cpu;
     let weights = candle_core::safetensors::load(folder.join("unet/diffusion_pytorch_model.safetensors"), &device)?;

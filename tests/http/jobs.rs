@@ -153,7 +153,7 @@ async fn a_dry_run_says_what_it_costs_and_starts_nothing(world: Arc<World>) -> O
     let pairs = |one: &Value| one["seconds"].as_f64().unwrap_or_default();
     let step = short["seconds_per_pair"].as_f64().unwrap_or_default() * 2.0;
     ensure!(pairs(&long) - pairs(&short) > 990.0 * step, "{short} {long}");
-    // Whole paths in f32: steps + 1 states of 4 channels a picture, all of them replayed.
+    // Whole paths in f16: steps + 1 states of 4 channels a picture, all of them replayed.
     let images = short["num_images"].as_u64().unwrap_or_default();
     ensure!(short["replayed"] == images && short["inverted"] == 0, "{short}");
     let state = short["trajectory_cache_bytes"].as_u64().unwrap_or_default() / images.max(1) / 5;

@@ -308,6 +308,19 @@ impl Objective {
         }
     }
 
+    /// Steps of the inversion of an image whose path is not recorded; `None`: it reads no paths of the reference.
+    pub fn num_inversion_steps(&self) -> Option<usize> {
+        match self {
+            Self::InversionDpo { num_inversion_steps, .. } => Some(*num_inversion_steps),
+            other => other.inverts().map(|(steps, _)| steps),
+        }
+    }
+
+    /// Whether it reads the noises between the states of a path, which the cache keeps exactly.
+    pub fn reads_step_noises(&self) -> bool {
+        matches!(self, Self::InversionDpo { target: TargetChoice::Step, .. })
+    }
+
     /// What a step costs a pair, in forward passes of one image; a backward pass counts as two.
     pub fn forwards_a_pair(&self) -> f64 {
         match self {

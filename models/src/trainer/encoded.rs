@@ -2,7 +2,7 @@
 //!
 //! In f32: a replayed path must end in its picture, and a policy whose own encoder learns must start where its reference is.
 
-use super::tensor_cache::{CachedRow, Precision, TensorCache, Wanted, key};
+use super::tensor_cache::{CachedRow, Precision, Rows, TensorCache, Wanted, key};
 use crate::Result;
 use crate::pipeline::{Conditioning, GraphMode, Pipeline};
 use crate::scene_graph_encoder::GraphText;
@@ -53,7 +53,7 @@ pub fn latents(
     reference: &Pipeline,
     names: &[&str],
     cache: &TensorCache,
-    pixels: &mut dyn FnMut(&[usize]) -> Result<Vec<Vec<u8>>>,
+    pixels: &mut Rows<u8>,
 ) -> Result<Vec<Vec<f32>>> {
     let length = reference.latent_channels() * reference.latent_size().pow(2);
     let wanted: Vec<Wanted> = names

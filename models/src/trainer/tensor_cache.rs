@@ -92,6 +92,9 @@ impl CachedRow {
     }
 }
 
+/// Computes the rows at these places.
+pub type Rows<'a, T> = dyn FnMut(&[usize]) -> Result<Vec<Vec<T>>> + 'a;
+
 /// A row that is wanted.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
@@ -118,7 +121,7 @@ impl TensorCache {
         &self,
         wanted: &[Wanted],
         precision: Precision,
-        compute: &mut dyn FnMut(&[usize]) -> Result<Vec<Vec<f32>>>,
+        compute: &mut Rows<f32>,
         progress: &mut dyn FnMut(usize, usize) -> Result<()>,
     ) -> Result<Vec<CachedRow>> {
         let mut found = self.find(wanted, precision);
@@ -176,7 +179,7 @@ impl TensorCache {
         wanted: &[Wanted],
         part: &[usize],
         precision: Precision,
-        compute: &mut dyn FnMut(&[usize]) -> Result<Vec<Vec<f32>>>,
+        compute: &mut Rows<f32>,
     ) -> Result<Option<Arc<Shard>>> {
         let keys: Vec<&[u8]> = part.iter().map(|&place| wanted[place].key.as_slice()).collect();
         let name = hex::encode(key(std::iter::once(precision.name().as_bytes()).chain(keys)));

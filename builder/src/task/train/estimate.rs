@@ -12,8 +12,8 @@ use models::pipeline::{GraphMode, Pipeline, SampleSettings};
 use models::scene_graph_encoder::GraphText;
 use serde::{Deserialize, Serialize};
 
-use super::inputs::is_replayable;
-use crate::job::{JobSpec, Objective, OptimizerChoice, PathChoice, Trainable, estimate_seconds};
+use super::inputs::{is_replayable, path_bytes};
+use crate::job::{JobSpec, OptimizerChoice, PathChoice, Trainable, estimate_seconds};
 use crate::store::rate::{self, Origin};
 use crate::store::{pairing, setting};
 use crate::task::{TaskContext, on_thread};
@@ -85,10 +85,7 @@ pub async fn estimate(context: &TaskContext, spec: &JobSpec) -> Result<Estimate>
     let replayed: i64 = origins.iter().filter(replays).map(|origin| origin.num_images).sum();
     let needs_paths = spec.objective.path().is_some();
     let inverted = if needs_paths { num_images - replayed } else { 0 };
-    let image_bytes = 4 * (reference.latent_channels() * reference.latent_size().pow(2)) as u64;
-    let states = |images: i64, steps: usize| images as u64 * (steps as u64 + 1) * image_bytes;
-    let inversion_steps = spec.objective.parts().iter().filter_map(|part| num_inversion_steps(part)).max().unwrap_or(0);
-    let cache = states(replayed, steps) + states(inverted, inversion_steps);
+    let cache = path_bytes(spec, &reference, steps, (replayed as usize, inverted as usize));
 
     let by_passes = estimate_seconds(spec, num_pairs as usize, steps, forward.seconds);
     let asked: f64 = spec.objective.parts().iter().map(|part| part.forwards_a_pair()).sum::<f64>() * forward.seconds;
@@ -96,7 +93,7 @@ pub async fn estimate(context: &TaskContext, spec: &JobSpec) -> Result<Estimate>
     let pairs = (spec.max_steps * spec.batch_size * spec.gradient_accumulation_steps) as f64;
     Ok(Estimate {
         seconds: by_passes + pairs * (seconds_per_pair - asked),
-        memory_bytes: weight_bytes(spec, &reference) + activation_bytes(&reference) * threads() + 2 * cache,
+        memory_bytes: weight_bytes(spec, &reference) + activation_bytes(&reference) * threads() + cache,
         trajectory_cache_bytes: cache,
         num_pairs,
         num_images,
@@ -107,13 +104,6 @@ pub async fn estimate(context: &TaskContext, spec: &JobSpec) -> Result<Estimate>
         measured_jobs: measured.is_some(),
         measured_at: forward.at,
     })
-}
-
-fn num_inversion_steps(objective: &Objective) -> Option<usize> {
-    match objective {
-        Objective::InversionDpo { num_inversion_steps, .. } => Some(*num_inversion_steps),
-        other => other.inverts().map(|(steps, _)| steps),
-    }
 }
 
 fn threads() -> u64 {

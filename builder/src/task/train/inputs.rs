@@ -1,10 +1,12 @@
 //! What a trainer needs, out of the store: graphs, latents, and which paths can be replayed.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use models::pipeline::{Pipeline, SampleSettings};
 use models::scene_graph_encoder::GraphText;
+use models::trainer::tensor_cache::{Precision, TensorCache};
 use models::trainer::{ImageInput, PairInput};
 use uuid::Uuid;
 
@@ -23,9 +25,24 @@ pub(super) struct Inputs {
     pub sampling: SampleSettings,
     pub graphs: Vec<GraphText>,
     pub pairs: Vec<PairInput>,
-    /// Images whose path is replayed, and whose is inverted.
+    /// Images whose path is replayed, and whose is inverted; none where the objective reads no paths.
     pub replayed: usize,
     pub inverted: usize,
+    /// What the paths take in the cache where none of them is there yet.
+    pub cache_bytes: u64,
+}
+
+impl Inputs {
+    /// For people: what is trained on, and what it takes before the first step.
+    pub(super) fn told(&self) -> String {
+        let pairs = format!("{} pairs of {} graphs", self.pairs.len(), self.graphs.len());
+        if self.replayed + self.inverted == 0 {
+            return format!("{pairs}; the objective reads no paths");
+        }
+        let (replayed, inverted) = (self.replayed, self.inverted);
+        let mib = self.cache_bytes as f64 / f64::from(1 << 20);
+        format!("{pairs}; {replayed} paths to replay, {inverted} to invert: up to {mib:.1} MiB of the cache")
+    }
 }
 
 /// Loads the inputs of `spec`.
@@ -72,7 +89,9 @@ pub(super) async fn load(context: &TaskContext, spec: &JobSpec) -> Result<Inputs
         replayed += usize::from(seed.is_some());
         images.insert(origin.id, ImageInput { latent, seed });
     }
-    let inverted = images.len() - replayed;
+    let needs_paths = spec.objective.path().is_some();
+    let inverted = if needs_paths { images.len() - replayed } else { 0 };
+    let cache_bytes = path_bytes(spec, &reference, settings.num_inference_steps, (replayed, inverted));
     let image = |id: Uuid| images.get(&id).cloned().ok_or_else(|| Error::not_found("candidate", id));
     let pairs = pairs
         .iter()
@@ -91,7 +110,28 @@ pub(super) async fn load(context: &TaskContext, spec: &JobSpec) -> Result<Inputs
         pairs,
         replayed,
         inverted,
+        cache_bytes,
     })
+}
+
+/// Where what frozen networks say is kept.
+pub(super) fn cache_folder(context: &TaskContext) -> PathBuf {
+    context.data.join("cache").join("trajectories")
+}
+
+/// What the paths of so many images take in the cache, replayed ones of `num_inference_steps` and inverted ones.
+pub(super) fn path_bytes(
+    spec: &JobSpec,
+    reference: &Pipeline,
+    num_inference_steps: usize,
+    (replayed, inverted): (usize, usize),
+) -> u64 {
+    let parts = spec.objective.parts();
+    let inversion_steps = parts.iter().filter_map(|part| part.num_inversion_steps()).max().unwrap_or(0);
+    let exact = parts.iter().any(|part| part.reads_step_noises());
+    let width = if exact { Precision::Full } else { Precision::Half }.width();
+    let state = reference.latent_channels() * reference.latent_size().pow(2) * width;
+    ((replayed * (num_inference_steps + 1) + inverted * (inversion_steps + 1)) * state) as u64
 }
 
 /// Whether the reference made images of this origin with these very settings, so that their paths follow from their seeds.
@@ -141,17 +181,29 @@ async fn latents(context: &TaskContext, reference: &Arc<Pipeline>, origins: &[Ca
     let mut latents: BTreeMap<usize, Vec<f32>> =
         places.into_iter().zip(kept.iter().map(|bytes| sampling::latent_from_bytes(bytes))).collect();
     let without: Vec<usize> = (0..origins.len()).filter(|place| !latents.contains_key(place)).collect();
+    let cache = TensorCache::new(&cache_folder(context));
     for places in without.chunks(sampling::BATCH) {
-        let keys = places.iter().map(|&place| origins[place].image_blob.clone()).collect();
-        let files = get_blobs(&context.blobs, keys).await?;
-        let reference = Arc::clone(reference);
+        let keys: Vec<String> = places.iter().map(|&place| origins[place].image_blob.clone()).collect();
+        let files = get_blobs(&context.blobs, keys.clone()).await?;
+        let (reference, cache) = (Arc::clone(reference), cache.clone());
         let encoded = on_thread(move || {
-            let pixels = files
-                .iter()
-                .map(|file| Ok(fitted(file, reference.image_size() as u32)?.into_raw()))
-                .collect::<Result<Vec<_>>>()?;
-            let encoded = reference.encode_images(&pixels)?;
-            Ok(encoded.flatten_from(1).and_then(|latents| latents.to_vec2::<f32>()).map_err(models::Error::from)?)
+            let size = reference.image_size() as u32;
+            let names: Vec<&str> = keys.iter().map(String::as_str).collect();
+            let mut fault = None;
+            let mut pixels = |places: &[usize]| {
+                let pixels: Result<Vec<Vec<u8>>> =
+                    places.iter().map(|&place| Ok(fitted(&files[place], size)?.into_raw())).collect();
+                pixels.map_err(|error| {
+                    fault = Some(error);
+                    models::Error::Stopped
+                })
+            };
+            let encoded = models::trainer::latents(&reference, &names, &cache, &mut pixels);
+            // What is wrong with a picture says more than that the work stopped.
+            match fault {
+                Some(error) => Err(error),
+                None => Ok(encoded?),
+            }
         })
         .await?;
         latents.extend(places.iter().copied().zip(encoded));

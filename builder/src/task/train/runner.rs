@@ -84,12 +84,9 @@ impl<'a> Runner<'a> {
         self.event(
             "log",
             &json!({
-                "message": format!(
-                    "{} pairs of {} graphs; {} paths to replay, {} to invert",
-                    inputs.pairs.len(), inputs.graphs.len(), inputs.replayed, inputs.inverted,
-                ),
+                "message": inputs.told(),
                 "pairs": inputs.pairs.len(), "graphs": inputs.graphs.len(),
-                "replayed": inputs.replayed, "inverted": inputs.inverted,
+                "replayed": inputs.replayed, "inverted": inputs.inverted, "cache_bytes": inputs.cache_bytes,
             }),
         )
         .await?;
@@ -144,8 +141,7 @@ impl<'a> Runner<'a> {
         let (comparison, mut selection) = evaluate::held_out(self.context, &*answerer).await?;
         selection.truncate(self.spec.evaluation.selection_graphs);
         let settings = trainer_settings(&self.spec, inputs.sampling);
-        let cache = self.context.data.join("cache").join("trajectories");
-        fs_err::create_dir_all(&cache)?;
+        let cache = inputs::cache_folder(self.context);
         let reference = Arc::clone(&inputs.reference);
         let sampling = inputs.sampling;
         let scratch = scratch_folder(self.context)?;
