@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use anyhow::ensure;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::test_app::TestApp;
 
 use crate::finished::{GRAPHS, ids, import_shapes};
 use crate::{Outcome, Test, World, test};
 
-pub const TESTS: &[(&str, Test)] =
-    &[test!(filters_hold_together_and_facets_count_them), test!(orders_by_score_put_the_unscored_last)];
+pub const TESTS: &[(&str, Test)] = &[
+    test!(filters_hold_together_and_facets_count_them),
+    test!(orders_by_score_put_the_unscored_last),
+    test!(new_lists_show_what_has_just_changed),
+];
 
 async fn list(app: &TestApp, query: &str) -> anyhow::Result<Value> {
     app.get(&format!("/api/v1/graphs?limit=200&{query}")).await?.expect(200)
@@ -104,5 +107,31 @@ async fn orders_by_score_put_the_unscored_last(world: Arc<World>) -> Outcome {
         ensure!(extreme(graph, false) <= Some(border), "{graph}");
     }
     ensure!(list(app, "min_score=0&metric=unheard-of").await?["total"] == 0);
+    Ok(())
+}
+
+/// Rows are described from memory while nothing has changed, also in lists that nobody asked before; a change shows at once.
+async fn new_lists_show_what_has_just_changed(world: Arc<World>) -> Outcome {
+    let app = TestApp::new(&world.cluster).await?;
+    import_shapes(&app, 12).await?;
+    let all = list(&app, "facets=false").await?;
+    // The same rows in another order, from memory, are the same rows.
+    let mut newest = items(&list(&app, "facets=false&sort=newest").await?).to_vec();
+    newest.reverse();
+    ensure!(newest == items(&all), "{newest:?}");
+    let id = all["items"][3]["id"].as_str().unwrap_or_default().to_owned();
+    for (turn, tag) in ["first", "second", "third"].into_iter().enumerate() {
+        let change = json!({"graph_ids": [id], "action": "add_tags", "tags": [tag]});
+        app.post("/api/v1/graphs/bulk", &change).await?.expect(200)?;
+        for query in [
+            format!("facets=false&has_candidates=false&text={}", &"shapes"[..=turn]),
+            format!("facets=false&tag={tag}"),
+        ] {
+            let found = list(&app, &query).await?;
+            let row = items(&found).iter().find(|graph| graph["id"] == id.as_str());
+            let tags = row.and_then(|row| row["tags"].as_array()).map_or(0, Vec::len);
+            ensure!(tags == turn + 1, "{query}: {row:?}");
+        }
+    }
     Ok(())
 }

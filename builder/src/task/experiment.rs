@@ -167,6 +167,19 @@ impl Experiment<'_> {
     async fn trial(&self, run: &RunPlan, trial: &Trial, frozen: &Pairing) -> Result<Value> {
         let mut spec = trial.spec.clone();
         spec.pairing_id = frozen.id;
+        let sampling = self.plan.data.sampling();
+        let images = 2 * frozen.num_pairs as usize;
+        let mut result = json!({
+            "seed": trial.seed, "spec": spec,
+            "image_forwards_per_step": spec.image_forwards_per_step(sampling),
+            "image_forwards_before": spec.image_forwards_before(sampling, images),
+        });
+        if frozen.num_pairs == 0 {
+            // A result like any other: the runs after it go on.
+            result["state"] = json!(JobState::Failed.to_string());
+            result["error"] = json!("its policy makes no pairs of these graphs");
+            return Ok(result);
+        }
         let document = serde_json::to_string(&spec)
             .map_err(|source| Error::Json { context: "writing the job's spec".to_owned(), source })?;
         let key = format!("experiment/{}", blob::hash(document.as_bytes()));
@@ -181,13 +194,8 @@ impl Experiment<'_> {
             self.wait().await?;
         };
         let mut connection = self.context.pool.acquire().await?;
-        let images = 2 * frozen.num_pairs as usize;
-        let sampling = self.plan.data.sampling();
-        let mut result = json!({
-            "seed": trial.seed, "job_id": id, "state": row.state.to_string(), "spec": spec,
-            "image_forwards_per_step": spec.image_forwards_per_step(sampling),
-            "image_forwards_before": spec.image_forwards_before(sampling, images),
-        });
+        result["job_id"] = json!(id);
+        result["state"] = json!(row.state.to_string());
         if row.state != JobState::Succeeded {
             result["error"] = row.error.map_or(Value::Null, |error| error["message"].clone());
             return Ok(result);
