@@ -80,7 +80,7 @@ fn the_stages_follow_each_other() {
         (&["train", "--pairing", "01890a5d-ac96-774b-bcce-b302099a8057"][..], 2),
         (&["evaluate", "--job", "01890a5d-ac96-774b-bcce-b302099a8057"], 1),
         (&["generate", "--model", "nobody's"], 2),
-        (&["score", "--answerer", "oracle"], 1),
+        (&["score", "--answerer", "oracle"], 2),
         (&["pair", "--weight", "dpg"], 2),
     ] {
         let output = diptych().args(["--data", data.to_str().unwrap()]).args(args).output().unwrap();
