@@ -1,3 +1,5 @@
+//! What the cache keeps, checks, shares and throws away.
+
 use super::*;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
