@@ -10,6 +10,7 @@ use models::trainer::tensor_cache::{Precision, TensorCache};
 use models::trainer::{ImageInput, PairInput};
 use uuid::Uuid;
 
+use crate::blob::BlobStore;
 use crate::conditioning::graph_text;
 use crate::job::{JobSpec, PathChoice};
 use crate::store::candidate::Candidate;
@@ -181,34 +182,38 @@ async fn latents(context: &TaskContext, reference: &Arc<Pipeline>, origins: &[Ca
     let mut latents: BTreeMap<usize, Vec<f32>> =
         places.into_iter().zip(kept.iter().map(|bytes| sampling::latent_from_bytes(bytes))).collect();
     let without: Vec<usize> = (0..origins.len()).filter(|place| !latents.contains_key(place)).collect();
-    let cache = TensorCache::new(&cache_folder(context));
-    for places in without.chunks(sampling::BATCH) {
-        let keys: Vec<String> = places.iter().map(|&place| origins[place].image_blob.clone()).collect();
-        let files = get_blobs(&context.blobs, keys.clone()).await?;
-        let (reference, cache) = (Arc::clone(reference), cache.clone());
-        let encoded = on_thread(move || {
-            let size = reference.image_size() as u32;
-            let names: Vec<&str> = keys.iter().map(String::as_str).collect();
-            let mut fault = None;
-            let mut pixels = |places: &[usize]| {
-                let pixels: Result<Vec<Vec<u8>>> =
-                    places.iter().map(|&place| Ok(fitted(&files[place], size)?.into_raw())).collect();
-                pixels.map_err(|error| {
-                    fault = Some(error);
-                    models::Error::Stopped
-                })
-            };
-            let encoded = models::trainer::latents(&reference, &names, &cache, &mut pixels);
-            // What is wrong with a picture says more than that the work stopped.
-            match fault {
-                Some(error) => Err(error),
-                None => Ok(encoded?),
-            }
-        })
-        .await?;
-        latents.extend(places.iter().copied().zip(encoded));
+    if !without.is_empty() {
+        let keys: Vec<String> = without.iter().map(|&place| origins[place].image_blob.clone()).collect();
+        let (reference, blobs) = (Arc::clone(reference), context.blobs.clone());
+        let cache = TensorCache::new(&cache_folder(context));
+        let encoded = on_thread(move || encoded(&reference, &blobs, &keys, &cache)).await?;
+        latents.extend(without.into_iter().zip(encoded));
     }
     Ok(latents.into_values().collect())
+}
+
+/// Latents of the pictures at `keys`; only those that the cache does not have are read.
+fn encoded(reference: &Pipeline, blobs: &BlobStore, keys: &[String], cache: &TensorCache) -> Result<Vec<Vec<f32>>> {
+    let size = reference.image_size() as u32;
+    let names: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let runtime = tokio::runtime::Handle::current();
+    let mut fault = None;
+    let mut pixels = |places: &[usize]| {
+        let wanted = places.iter().map(|&place| keys[place].clone()).collect();
+        let pixels = runtime.block_on(get_blobs(blobs, wanted)).and_then(|files| {
+            files.iter().map(|file| Ok(fitted(file, size)?.into_raw())).collect::<Result<Vec<Vec<u8>>>>()
+        });
+        pixels.map_err(|error| {
+            fault = Some(error);
+            models::Error::Stopped
+        })
+    };
+    let latents = models::trainer::latents(reference, &names, cache, &mut pixels);
+    // What is wrong with a picture says more than that the work stopped.
+    match fault {
+        Some(error) => Err(error),
+        None => Ok(latents?),
+    }
 }
 
 /// The picture at the model's size: an imported one may have any, and what stands out of a square in its middle is cut.

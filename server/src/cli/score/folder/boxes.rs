@@ -1,5 +1,6 @@
 //! Scores of a folder's pictures from boxes.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use builder::answer::recorded::RecordedAnswers;
@@ -17,6 +18,9 @@ use super::Folder;
 /// A picture with its graph.
 type Prepared<'g> = (&'g SceneGraph, RgbImage);
 
+/// Graphs by `img_id`.
+type Graphs<'g> = HashMap<&'g str, &'g SceneGraph>;
+
 /// Pictures held in memory at a time.
 const CHUNK: usize = 256;
 
@@ -28,6 +32,8 @@ impl Folder {
         questions: &QuestionFile,
         graphs: &[SceneGraph],
     ) -> anyhow::Result<Outcome> {
+        // Of several graphs of an item the first counts.
+        let graphs: &Graphs<'_> = &graphs.iter().rev().map(|graph| (graph.img_id.as_str(), graph)).collect();
         match (&self.boxes, &self.detector_url) {
             (Some(file), _) => {
                 Ok(self.with_detector(folder, images, questions, graphs, &RecordedDetector::open(file)?))
@@ -55,7 +61,7 @@ impl Folder {
         folder: &Path,
         images: &[String],
         questions: &QuestionFile,
-        graphs: &[SceneGraph],
+        graphs: &Graphs<'_>,
         detector: &dyn Detector,
     ) -> Outcome {
         let mut scored = Vec::with_capacity(images.len());
@@ -73,14 +79,14 @@ impl Folder {
         folder: &Path,
         images: &[String],
         questions: &QuestionFile,
-        graphs: &[SceneGraph],
+        graphs: &Graphs<'_>,
         detector: &dyn Detector,
     ) -> Vec<ImageScore> {
         let prepared: Vec<Result<Prepared<'_>, String>> = images
             .par_iter()
             .map(|image| {
                 let item = find_item(image, questions, &RecordedAnswers::default())?;
-                let graph = graphs.iter().find(|graph| graph.img_id == item.item_id);
+                let graph = graphs.get(item.item_id.as_str()).copied();
                 let graph = graph.ok_or_else(|| format!("there is no graph {}", item.item_id))?;
                 let bytes = fs_err::read(folder.join(image)).map_err(|error| error.to_string())?;
                 let pixels = image::load_from_memory(&bytes).map_err(|error| format!("cannot be read: {error}"))?;
