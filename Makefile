@@ -4,10 +4,10 @@
 CARGO ?= cargo
 ARGS ?=
 CHROMIUM ?= /usr/bin/chromium
-# With torch, diffusers, transformers and safetensors, for `bench`, `memory` and `goldens` alone.
+# With torch, diffusers, transformers and safetensors, for `bench`, `steps`, `memory` and `goldens` alone.
 PYTHON ?= python3
 
-.PHONY: demo test lint build web setup-browser screenshots pretrain bench memory load scoring schema fuzz goldens kills
+.PHONY: demo test lint build web setup-browser screenshots pretrain bench steps memory load scoring schema fuzz goldens kills
 
 ## build: the web pages, then the binary that embeds them
 build: web
@@ -62,8 +62,12 @@ pretrain: build
 
 ## bench: speed against torch eager, in turns, as a table; `ARGS="--sizes tiny,small,medium --threads 2"`
 bench: build
-	$(CARGO) build --release --locked -p models --example candle_unet
+	$(CARGO) build --release --locked --workspace --example candle_unet
 	$(PYTHON) tests/parity/bench.py $(ARGS)
+
+## steps: training against torch eager, and an epoch against the official algorithm, as tables (docs/performance.md)
+steps: build
+	$(PYTHON) tests/parity/training_step.py $(ARGS)
 
 ## memory: peak of a UNet's gradient at several sizes (docs/memory.md)
 memory: build

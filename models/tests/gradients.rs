@@ -198,6 +198,15 @@ fn conv2d() {
         (2, 64, 4, 4, 3, 3, 1, one),
         (3, 1, 3, 3, 1, 3, 1, none),
         (2, 130, 8, 8, 66, 3, 1, one),
+        // large enough for Winograd's way: even and odd sizes, wider than one pass, with and without zeros around
+        (9, 20, 4, 4, 33, 3, 1, one),
+        (2, 17, 33, 21, 18, 3, 1, one),
+        (2, 16, 16, 16, 24, 3, 1, one),
+        (1, 16, 20, 70, 16, 3, 1, one),
+        (2, 16, 9, 10, 17, 3, 1, none),
+        (2, 16, 9, 10, 17, 3, 1, down),
+        (2, 16, 5, 6, 16, 3, 1, Padding::symmetric(3)),
+        (2, 16, 7, 8, 16, 3, 1, Padding::asymmetric(2, 1, 0, 2)),
     ];
     for (n, c, h, w, o, k, stride, padding) in cases {
         let what = format!("conv2d {n}x{c}x{h}x{w} to {o}, kernel {k}, stride {stride}, {padding:?}");

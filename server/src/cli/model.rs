@@ -8,8 +8,10 @@ mod inspect;
 mod lora;
 mod memory;
 mod merge;
+mod noise_pairs;
 mod register;
 mod run;
+mod step;
 mod tokenize;
 
 /// Look into a model folder, run one of its networks on given tensors, merge a training into it, register networks that
@@ -29,6 +31,7 @@ enum Command {
     Merge(merge::Merge),
     Lora(lora::Lora),
     Memory(memory::Memory),
+    Step(step::Step),
     Register(register::Register),
 }
 
@@ -41,6 +44,7 @@ impl Model {
             Command::Merge(command) => command.run(global),
             Command::Lora(command) => command.run(global),
             Command::Memory(command) => command.run(global),
+            Command::Step(command) => command.run(global),
             Command::Register(command) => command.run(global),
         }
     }

@@ -8,11 +8,11 @@ use candle_core::Device;
 use clap::Args;
 use models::objective::{InversionDpo, ObjectiveSettings, PathSource, TimestepReduction};
 use models::pipeline::{Pipeline, SampleSettings};
-use models::scene_graph_encoder::GraphText;
-use models::trainer::{Control, ImageInput, PairInput, Trainer, TrainerSettings};
+use models::trainer::{Control, Trainer, TrainerSettings};
 use serde_json::{Value, json};
 
 use super::super::{Global, Usage, output};
+use super::noise_pairs;
 
 /// Timesteps that are gone through in all, so that each T has the same chances to meet the worst moment of two threads.
 const PASSES: usize = 240;
@@ -104,18 +104,10 @@ fn measure(model: &Path, timesteps: usize, batch_size: usize) -> anyhow::Result<
         sampling: inversion,
         ..TrainerSettings::default()
     };
-    // What is in the images does not matter to the memory.
-    let image = |seed: u64| -> anyhow::Result<ImageInput> {
-        Ok(ImageInput { latent: reference.initial_latent(seed)?.flatten_all()?.to_vec1()?, seed: None })
-    };
-    let pairs = (0..batch_size as u64)
-        .map(|i| Ok(PairInput { condition: 0, winner: image(2 * i)?, loser: image(2 * i + 1)? }))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let graph =
-        GraphText { triples: vec![["red circle", "left of", "blue square"].map(str::to_owned)], isolated: Vec::new() };
+    let (graphs, pairs) = noise_pairs::draw(&reference, batch_size)?;
     let cache = tempfile::tempdir()?;
     let mut go_on = |_| Control::Continue;
-    let mut trainer = Trainer::new(reference, &[graph], pairs, settings, cache.path(), &mut go_on)?;
+    let mut trainer = Trainer::new(reference, &graphs, pairs, settings, cache.path(), &mut go_on)?;
     // Forgets the peak of what came before the steps (proc(5), clear_refs).
     fs_err::write("/proc/self/clear_refs", "5")?;
     let before = status_mib("VmRSS:")?;
