@@ -24,7 +24,7 @@ pub use example::{ImageInput, PairInput};
 pub use settings::{Trainable, TrainerSettings};
 
 use crate::objective::{
-    DiffusionDpo, InversionDpoPublished, ObjectiveSettings, PathTarget, PreferenceForm, Start, inversion_dpo_published,
+    DiffusionDpo, InversionDpoPublished, ObjectiveSettings, PathTarget, Start, inversion_dpo_published,
 };
 use crate::pipeline::{Conditioning, Pipeline, SampleSettings};
 use crate::scene_graph_encoder::GraphText;
@@ -209,20 +209,18 @@ impl Trainer {
         Ok(total)
     }
 
-    /// An objective without a gradient where it stands cannot learn; going on would only look like training.
+    /// An objective without a gradient where it starts cannot learn; going on would only look like training.
     fn refuse_to_pretend(&self, step: usize, gradients: &Gradients) -> Result<()> {
         if gradient_norm(gradients) != 0.0 {
             return Ok(());
         }
-        let objectives = || self.components.iter().map(|component| &component.objective);
-        if objectives().all(|objective| objective.two_term().is_some()) {
-            return Err(inversion_dpo_published::cannot_move());
-        }
-        // A hinge that is content, or likelihood ratios that are all clipped: the next batch may have more to say.
-        let may_rest = self.settings.preference.form == PreferenceForm::Hinge
-            || objectives().any(|objective| matches!(objective, ObjectiveSettings::D3po(_)));
-        if step > 0 && may_rest {
+        // Later, every pair of a batch may be told apart so well that the loss is flat, or every likelihood ratio be
+        // clipped: the next batch may have more to say.
+        if step > 0 {
             return Ok(());
+        }
+        if self.components.iter().all(|component| component.objective.two_term().is_some()) {
+            return Err(inversion_dpo_published::cannot_move());
         }
         // A batch whose captions were all dropped does not reach the encoder of the captions.
         if self.settings.caption_dropout > 0.0 && matches!(self.settings.trainable, Trainable::SceneGraphEncoder) {

@@ -469,3 +469,22 @@ fn two_term_objectives_refuse_to_pretend() {
     });
     assert!(matches!(refused, Err(crate::Error::Training(reason)) if reason.contains("objective.start")));
 }
+
+/// A loss that is flat because the pairs of a batch are told apart by far is no end: other pairs have more to say.
+#[test]
+fn a_training_outlives_batches_that_have_no_more_to_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = TrainerSettings {
+        objective: ObjectiveSettings::DiffusionDpo(DiffusionDpo { beta: 1e8 }),
+        batch_size: 1,
+        max_steps: 12,
+        learning_rate: 1e-3,
+        warmup_steps: 0,
+        ..TrainerSettings::default()
+    };
+    let mut go_on = |_| super::Control::Continue;
+    let pairs = pairs(1, false, SAMPLING);
+    let mut trainer = Trainer::new(pipeline(), &graphs(), pairs, settings, folder.path(), &mut go_on).unwrap();
+    let norms: Vec<f64> = (0..12).map(|_| trainer.step().unwrap().gradient_norm).collect();
+    assert!(norms[0] > 0. && norms.contains(&0.), "{norms:?}");
+}
