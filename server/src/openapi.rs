@@ -5,6 +5,20 @@ use utoipa::openapi::OpenApi;
 
 use crate::problem::{Document, Place};
 
+/// The octets of a file, which generators of clients would otherwise take for a list of numbers.
+#[derive(utoipa::ToSchema)]
+#[schema(value_type = String, format = Binary)]
+pub struct Octets(#[expect(dead_code, reason = "stands in the document alone")] Vec<u8>);
+
+/// A file as browsers and generated clients upload it.
+#[derive(utoipa::ToSchema)]
+pub struct UploadForm {
+    /// The first file is taken, whatever its field is called.
+    #[schema(value_type = String, format = Binary)]
+    #[expect(dead_code, reason = "stands in the document alone")]
+    file: Vec<u8>,
+}
+
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(

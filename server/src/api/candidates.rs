@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::api::image;
 use crate::extract::Id;
+use crate::openapi::Octets;
 use crate::page::List;
 use crate::problem::{Problem, Problems, Result};
 use crate::state::AppState;
@@ -208,7 +209,7 @@ pub async fn find_candidate(State(state): State<AppState>, Id(id): Id) -> Result
 
 /// The picture itself. It never changes: keep it.
 #[utoipa::path(get, path = "/candidates/{id}/image", tag = "candidates", params(("id" = Uuid, Path)),
-    responses((status = 200, description = "PNG", body = Vec<u8>, content_type = "image/png"),
+    responses((status = 200, description = "PNG", body = Octets, content_type = "image/png"),
         (status = 304, description = "The caller has it"), Problems))]
 pub async fn find_candidate_image(State(state): State<AppState>, Id(id): Id, headers: HeaderMap) -> Result<Response> {
     let candidate = load(&mut *state.connection().await?, id).await?;

@@ -18,6 +18,7 @@ use crate::api::graphs::captions;
 use crate::api::image;
 use crate::api::progress::Progress;
 use crate::extract::{Id, Query};
+use crate::openapi::Octets;
 use crate::page::{Limit, List, PageQuery};
 use crate::problem::{Problem, Problems, Result};
 use crate::state::AppState;
@@ -181,7 +182,7 @@ pub async fn list_evaluation_images(
 /// One picture of a comparison; `role` is `base` or `trained`.
 #[utoipa::path(get, path = "/evaluations/{id}/images/{graph_id}/{index}/{role}", tag = "evaluations",
     params(("id" = Uuid, Path), ("graph_id" = Uuid, Path), ("index" = i32, Path), ("role" = String, Path)),
-    responses((status = 200, description = "PNG", body = Vec<u8>, content_type = "image/png"),
+    responses((status = 200, description = "PNG", body = Octets, content_type = "image/png"),
         (status = 304, description = "The caller has it"), Problems))]
 pub async fn find_evaluation_image(
     State(state): State<AppState>,

@@ -19,6 +19,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::extract::{Id, Query};
+use crate::openapi::{Octets, UploadForm};
 use crate::page::{List, PageQuery};
 use crate::problem::{Problem, Problems, Result};
 use crate::state::AppState;
@@ -136,8 +137,8 @@ type Created<T> = (StatusCode, [(HeaderName, String); 1], Json<T>);
 /// here already is unchanged.
 #[utoipa::path(post, path = "/imports", tag = "graphs", params(ImportQuery),
     request_body(description = "The file", content((Value = "application/json"), (String = "application/x-ndjson"),
-        (Vec<u8> = "application/gzip"), (String = "text/plain"), (Vec<u8> = "application/x-tar"),
-        (Vec<u8> = "application/vnd.apache.parquet"), (Vec<u8> = "application/octet-stream"), (Vec<u8> = "multipart/form-data"))),
+        (Octets = "application/gzip"), (String = "text/plain"), (Octets = "application/x-tar"),
+        (Octets = "application/vnd.apache.parquet"), (Octets = "application/octet-stream"), (UploadForm = "multipart/form-data"))),
     responses((status = 201, description = "Taken in", body = ImportResponse,
         headers(("Location" = String, description = "The import"))), Problems))]
 pub async fn create_import(

@@ -26,6 +26,7 @@ use crate::api::job_estimate::JobEstimate;
 use crate::api::progress::Progress;
 use crate::events;
 use crate::extract::{self, Id, Query};
+use crate::openapi::Octets;
 use crate::page::{Limit, List, PageQuery};
 use crate::problem::{Problem, Problems, Result};
 use crate::state::AppState;
@@ -475,7 +476,7 @@ pub async fn list_job_samples(State(state): State<AppState>, Id(id): Id) -> Resu
 /// One sample picture.
 #[utoipa::path(get, path = "/jobs/{id}/samples/{step}/{graph_id}/{index}", tag = "jobs",
     params(("id" = Uuid, Path), ("step" = i32, Path), ("graph_id" = Uuid, Path), ("index" = i32, Path)),
-    responses((status = 200, description = "PNG", body = Vec<u8>, content_type = "image/png"),
+    responses((status = 200, description = "PNG", body = Octets, content_type = "image/png"),
         (status = 304, description = "The caller has it"), Problems))]
 pub async fn find_job_sample(
     State(state): State<AppState>,
@@ -524,7 +525,7 @@ pub async fn list_job_artifacts(State(state): State<AppState>, Id(id): Id) -> Re
 /// One artifact's content.
 #[utoipa::path(get, path = "/jobs/{id}/artifacts/{name}", tag = "jobs",
     params(("id" = Uuid, Path), ("name" = String, Path)),
-    responses((status = 200, description = "The file", body = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = 200, description = "The file", body = Octets, content_type = "application/octet-stream"),
         Problems))]
 pub async fn find_job_artifact(
     State(state): State<AppState>,
