@@ -20,6 +20,7 @@ pub mod graph;
 pub mod graph_revision;
 pub mod graph_search;
 pub mod ingest;
+pub mod inversion;
 pub mod job;
 pub mod job_event;
 pub mod job_metric;
