@@ -12,6 +12,7 @@ pub mod answer;
 pub mod candidate;
 pub mod checkpoint;
 pub mod collection;
+pub mod detection;
 pub mod edit;
 pub mod evaluation;
 pub mod export;
