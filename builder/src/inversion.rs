@@ -97,7 +97,11 @@ pub fn project(rows: &[Vec<f64>]) -> Result<Projection> {
     for (axis, place) in (0..count).rev().take(2).enumerate() {
         let value = found.S()[place].max(0.0);
         let along: Vec<f64> = (0..count).map(|row| found.U()[(row, place)] * value.sqrt()).collect();
-        let leading = if axis == 0 { -along[0] } else { along.iter().copied().fold(0.0, |a, b| if f64::abs(b) > f64::abs(a) { b } else { a }) };
+        let leading = if axis == 0 {
+            -along[0]
+        } else {
+            along.iter().copied().fold(0.0, |a, b| if f64::abs(b) > f64::abs(a) { b } else { a })
+        };
         let sign = if leading < 0.0 { -1.0 } else { 1.0 };
         for (point, along) in projection.points.iter_mut().zip(along) {
             point[axis] = sign * along;

@@ -19,7 +19,8 @@ use utoipa_axum::routes;
 
 use crate::api::{
     agreement, candidates, collections, demo, edits, evaluations, exports, generations, graphs, health, imports,
-    inversions, jobs, metric_networks, models, pairing_comparison, pairings, questions, score_runs, scorers, tokens, votes, webhooks,
+    inversions, jobs, metric_networks, models, pairing_comparison, pairings, questions, score_runs, scorers, tokens,
+    votes, webhooks,
 };
 use crate::auth;
 use crate::problem::Problem;

@@ -149,8 +149,7 @@ async fn compare(
         };
         let conditioning = reference.encode_graphs(&[graph], GraphMode::SceneGraph)?;
         let seed = candidate.seed as u64;
-        let compared =
-            path_comparison::compare(&reference, &conditioning, seed, &latent, settings, &mut progress);
+        let compared = path_comparison::compare(&reference, &conditioning, seed, &latent, settings, &mut progress);
         // What stopped the work from outside is its error, not that it was stopped.
         reported?;
         let compared = compared?;
