@@ -74,11 +74,11 @@ export function JobInversion({ job, pairing }: { job: Job; pairing: string }) {
       {!found.value && !found.error && <Skeleton height={160} />}
       {pair && (
         <div class="job-inversion">
-          <Link href={`/graphs/${pair.graph_id}?inversion=${pair[side].candidate_id}`} class="job-inversion-example">
+          <Link href={`/graphs/${pair.graph_id}?inversion=${pair[side].id}`} class="job-inversion-example">
             <Picture src={pair[side].image_url} alt={`The ${side} of example ${number}`} tone={side} />
             <span class="small quiet">{pair.caption}</span>
           </Link>
-          <InversionView key={`${job.id}/${pair[side].candidate_id}`} candidate={pair[side].candidate_id} defaults={defaults} />
+          <InversionView key={`${job.id}/${pair[side].id}`} candidate={pair[side].id} defaults={defaults} />
         </div>
       )}
     </Panel>

@@ -46,7 +46,7 @@ export function PairDetail({
   const hidden = blind && revealed !== key;
   const zoom = useLinkedZoom(key);
   const value: GraphDetail | undefined = graph.value?.id === pair.graph_id ? graph.value : undefined;
-  const lit = useMemo(() => (focus && value ? litBy(focus, value.questions, value.relations) : null), [focus, value]);
+  const lit = useMemo(() => (focus && value ? litBy(focus, value.questions, value.relations, value.objects) : null), [focus, value]);
   const order = blind ? blindOrder(pair) : (["winner", "loser"] as const);
   const sides = order
     .map((side) => candidates.value?.items.find((candidate) => candidate.id === pair[side].id))

@@ -11,6 +11,7 @@ import { Bar, Empty, ErrorNotice, isActive, Panel, Picture, Skeleton, StateChip 
 import { Curve, IntervalCurve, type Look } from "../components/curve";
 import { EvaluationFigures, EvaluationImages } from "../components/evaluation-result";
 import { Icon, type IconName } from "../components/icon";
+import { JobInversion } from "../components/job-inversion";
 import { formatBytes, formatCount, formatNumber, formatSeconds, formatTime, humanize, shortHash } from "../format";
 import { CURVES, jobTitle, secondsOf, specRows } from "../job-facts";
 import { usePageTitle } from "../page-title";
@@ -330,6 +331,8 @@ export function JobPage({ id }: { id: string }) {
       )}
 
       {value ? <Samples job={value} /> : <Skeleton height={240} />}
+
+      {value?.spec?.pairing_id && <JobInversion job={value} pairing={value.spec.pairing_id} />}
 
       <div class="graph-layout even">
         <Log
