@@ -207,7 +207,8 @@ mod tests {
             assert!(found.inverted.windows(2).all(|two| two[0].state.alpha >= two[1].state.alpha));
             assert!((found.initial_std - 1.0).abs() < 0.2, "{}", found.initial_std);
         }
-        let furthest = |found: &PathComparison| found.inverted.iter().filter_map(|one| one.deviation).fold(0.0, f64::max);
+        let furthest =
+            |found: &PathComparison| found.inverted.iter().filter_map(|one| one.deviation).fold(0.0, f64::max);
         assert!(furthest(&few) > furthest(&many) && furthest(&many) > 0.0, "{} {}", furthest(&few), furthest(&many));
         assert!(many.quality.reconstruction_error < few.quality.reconstruction_error);
         // Sampling in ten steps begins at timestep 900, inverting in forty ends at 975.
