@@ -116,7 +116,8 @@ async fn inversions_that_cannot_be_are_refused(world: Arc<World>) -> Outcome {
     let app = TestApp::new(&world.cluster).await?;
     let at = async |request: Value| {
         let answer = app.post("/api/v1/inversions", &request).await?;
-        anyhow::Ok(pointers(&answer.problem(422, "invalid_fields")?))
+        let problem = answer.problem(422, "invalid_fields")?;
+        anyhow::Ok(pointers(&problem).into_iter().map(str::to_owned).collect::<Vec<_>>())
     };
     ensure!(at(json!({})).await? == ["/candidate_id"]);
     ensure!(at(json!({"candidate_id": Uuid::nil()})).await? == ["/candidate_id"], "nobody has this id");

@@ -156,9 +156,9 @@ function Pictures({ paths }: { paths: InversionPaths }) {
 export function InversionFigure({ paths }: { paths: InversionPaths }) {
   const [timestep, setTimestep] = useState<number | null>(null);
   const figures = [
-    { label: "Terminal deviation", value: formatNumber(paths.terminal_std), note: "of the noise inverted to; 1 is noise" },
-    { label: "Terminal correlation", value: formatNumber(paths.terminal_autocorrelation), note: "of neighbours there; 0 is noise" },
-    { label: "Sampled from", value: formatNumber(paths.initial_std), note: `correlation ${formatNumber(paths.initial_autocorrelation)}` },
+    { label: "Noise inverted to, std. dev.", value: formatNumber(paths.terminal_std), note: "1 is noise as sampling begins with" },
+    { label: "Noise inverted to, correlation", value: formatNumber(paths.terminal_autocorrelation), note: "of neighbouring elements; 0 is noise" },
+    { label: "Noise sampled from, std. dev.", value: formatNumber(paths.initial_std), note: `correlation ${formatNumber(paths.initial_autocorrelation)}` },
     { label: "Round trip", value: formatNumber(paths.reconstruction_error), note: `mean square; the image has variance ${formatNumber(paths.latent_variance)}` },
   ];
   return (

@@ -51,7 +51,7 @@ export function JobInversion({ job, pairing }: { job: Job; pairing: string }) {
           <label class="row small quiet tabular nowrap">
             example
             <input
-              class="input input-small tabular"
+              class="input example-number tabular"
               inputMode="numeric"
               aria-label="Number of the example"
               value={number}

@@ -4,6 +4,7 @@ import { Link } from "wouter-preact";
 import * as api from "../api/client";
 import { useResource } from "../api/resource";
 import type { AnswerValue, Candidate, GraphDetail, Pair } from "../api/types";
+import { graphTitle } from "../graph-words";
 import { formatCount, formatScore } from "../format";
 import { litBy, type Focus } from "../question-tree";
 import { Panel, Picture, Skeleton } from "./basics";
@@ -74,7 +75,7 @@ export function PairDetail({
       <div class="row spread row-wrap">
         <h2 class="grow truncate">
           <Link href={`/graphs/${pair.graph_id}`} class="link pair-caption">
-            {value?.caption || pair.caption || "Graph"}
+            {pair.caption || (value && graphTitle(value)) || "Graph"}
           </Link>
         </h2>
         <div class="row row-wrap">

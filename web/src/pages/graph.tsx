@@ -15,6 +15,7 @@ import { InversionView } from "../components/inversion";
 import { MakeAgain } from "../components/make-again";
 import { QuestionMatrix } from "../components/question-matrix";
 import { formatScore, formatScore3, humanize, metricLabel, shortHash } from "../format";
+import { graphTitle } from "../graph-words";
 import { usePageTitle } from "../page-title";
 import { litBy, readTarget, type Focus, type Lit } from "../question-tree";
 import { bestAndWorst } from "../ranking";
@@ -116,7 +117,7 @@ export function GraphPage({ id }: { id: string }) {
   });
   const [focus, setFocus] = useState<Focus | null>(null);
   const [address, change] = useAddress();
-  usePageTitle(graph.value?.caption || graph.value?.img_id || "Graph");
+  usePageTitle(graph.value ? graphTitle(graph.value) : "Graph");
 
   const value = graph.value;
   // One generation's at a time: scores of different seeds and steps side by side would be compared by mistake.
@@ -158,7 +159,7 @@ export function GraphPage({ id }: { id: string }) {
           <Link href="/graphs" class="crumb">
             <Icon name="left" size={12} /> Graphs
           </Link>
-          <h1>{value ? value.caption || value.img_id : <Skeleton height={24} width={360} />}</h1>
+          <h1>{value ? graphTitle(value) : <Skeleton height={24} width={360} />}</h1>
           {value && (
             <p class="row row-wrap small">
               <span class="mono">{value.img_id}</span>

@@ -4,7 +4,7 @@ import { Link } from "wouter-preact";
 import * as api from "../api/client";
 import { useMetrics } from "../api/metrics";
 import { useResource } from "../api/resource";
-import type { Demo, DemoStage, Evaluation, Job } from "../api/types";
+import type { Demo, DemoStage, Evaluation, ImportSummary, Job } from "../api/types";
 import { Bar, ErrorNotice, isActive, Panel, Skeleton, StateChip } from "../components/basics";
 import { EvaluationFigures, EvaluationImages, intervalRow } from "../components/evaluation-result";
 import { Icon } from "../components/icon";
@@ -15,6 +15,7 @@ import { usePageTitle } from "../page-title";
 import { GraphCard } from "../components/graph-card";
 import { DropZone } from "../components/drop-zone";
 import { MakeMany } from "../components/make-many";
+import { ImportCounts } from "./imports";
 import { JobCurve } from "./job";
 
 const DONE = new Set(["done", "succeeded", "finished", "completed"]);
@@ -295,6 +296,7 @@ export function OverviewPage() {
   const shownJobs = jobItems.filter((job) => isActive(job.state));
   const results = evaluations.value?.items ?? [];
   const isDemo = demo.value != null;
+  const [taken, setTaken] = useState<ImportSummary | null>(null);
 
   return (
     <>
@@ -327,7 +329,25 @@ export function OverviewPage() {
         <>
           <DemoStarter onStarted={demo.reload} />
           <FirstRun graphs={total ?? 0} jobs={jobItems.length} />
-          {total === 0 && <DropZone onImported={() => graphs.reload()} />}
+          {total === 0 && (
+            <DropZone
+              onImported={(summary) => {
+                setTaken(summary);
+                graphs.reload();
+              }}
+            />
+          )}
+          {taken && (
+            <Panel label="What came of the file">
+              <div class="row row-wrap" role="status">
+                <strong class="truncate">{taken.file.split("/").at(-1)}</strong>
+                <ImportCounts summary={taken} />
+                <Link href={`/imports/${taken.id}`} class="link row">
+                  {taken.rejected > 0 ? "Why records were rejected" : "The import"} <Icon name="arrow" size={13} />
+                </Link>
+              </div>
+            </Panel>
+          )}
         </>
       )}
       <Result evaluations={results} jobs={jobItems} objective={typeof demo.value?.summary?.objective === "string" ? demo.value.summary.objective : null} />
