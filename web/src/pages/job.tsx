@@ -237,6 +237,17 @@ export function JobPage({ id }: { id: string }) {
       </>
     );
   }
+  // The result stands above the curves: they wait for it, so that nothing is pushed away.
+  if (!value || (evaluations.value === undefined && evaluations.error === undefined)) {
+    return (
+      <>
+        <div class="page-head">
+          <h1>Job</h1>
+        </div>
+        <Skeleton height="75vh" />
+      </>
+    );
+  }
   const finals = all.filter((item) => item.kind !== "progress");
   const evaluation = finals.find((item) => item.result) ?? finals[0];
   const share = value?.progress?.total ? value.progress.done / value.progress.total : 0;

@@ -297,6 +297,21 @@ export function OverviewPage() {
   const results = evaluations.value?.items ?? [];
   const isDemo = demo.value != null;
   const [taken, setTaken] = useState<ImportSummary | null>(null);
+  // What the page holds depends on all of them: shown at once, nothing pushes anything else away.
+  const ready = [demo, jobs, evaluations, graphs].every(({ value, error }) => value !== undefined || error !== undefined);
+  if (!ready) {
+    return (
+      <>
+        <div class="page-head">
+          <div>
+            <h1>From a scene graph to a better model</h1>
+            <p>&nbsp;</p>
+          </div>
+        </div>
+        <Skeleton height="75vh" />
+      </>
+    );
+  }
 
   return (
     <>
@@ -312,7 +327,6 @@ export function OverviewPage() {
         {isDemo && running && <StateChip state="running" />}
       </div>
       {demo.error && <ErrorNotice error={demo.error} what="The state of the demo could not be read." />}
-      {!demo.value && demo.loading && <Skeleton height={120} />}
       {isDemo && demo.value && (
         <Panel label="Progress of the demo">
           <div class="stack">
