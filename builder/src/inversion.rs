@@ -130,10 +130,10 @@ mod tests {
             plane.iter().map(|[a, b]| (0..4).map(|i| 3.0 + a * u[i] + b * v[i]).collect()).collect();
         let found = project(&rows).unwrap();
         let distance = |a: [f64; 2], b: [f64; 2]| (a[0] - b[0]).hypot(a[1] - b[1]);
-        for i in 0..4 {
-            for j in 0..4 {
-                let (expected, got) = (distance(plane[i], plane[j]), distance(found.points[i], found.points[j]));
-                assert!((expected - got).abs() < 1e-9, "{i} {j}: {got} for {expected}");
+        for (one, placed) in plane.iter().zip(&found.points) {
+            for (other, other_placed) in plane.iter().zip(&found.points) {
+                let (expected, got) = (distance(*one, *other), distance(*placed, *other_placed));
+                assert!((expected - got).abs() < 1e-9, "{one:?} {other:?}: {got} for {expected}");
             }
         }
         assert!(found.points[0][0] < 0.0, "the first row lies on the left");
