@@ -7,7 +7,7 @@ CHROMIUM ?= /usr/bin/chromium
 # With torch, diffusers, transformers and safetensors, for `bench`, `steps`, `memory` and `goldens` alone.
 PYTHON ?= python3
 
-.PHONY: demo test lint build web setup-browser screenshots pretrain bench steps memory load scoring schema fuzz goldens kills
+.PHONY: demo test lint build web setup-browser screenshots grid lighthouse pretrain bench steps memory load scoring schema fuzz goldens kills
 
 ## build: the web pages, then the binary that embeds them
 build: web
@@ -55,6 +55,14 @@ lint:
 ## screenshots: the pictures in docs/images, from a running demo at DIPTYCH_URL
 screenshots: setup-browser
 	cd tests/browser && npm run screenshots
+
+## grid: first paint and scrolling of the graph browser at 11,140 candidates
+grid: build setup-browser
+	cd tests/browser && npm run grid
+
+## lighthouse: performance and accessibility of the main pages of a running demo at DIPTYCH_URL, at least 95 each
+lighthouse: setup-browser
+	cd tests/browser && npm run lighthouse
 
 ## pretrain: makes models/tiny from nothing, in DIR
 pretrain: build

@@ -17,6 +17,7 @@ pub mod evaluation;
 pub mod experiment;
 pub mod export;
 pub mod id;
+pub mod inversion;
 pub mod job;
 pub mod laion_sg;
 pub mod lint;

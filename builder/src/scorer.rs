@@ -8,6 +8,7 @@ pub use network::{NetworkFiles, NetworkScorer};
 
 use image::RgbImage;
 
+use crate::detect::Detected;
 use crate::scene_graph::SceneGraph;
 use crate::score_card::MetricScore;
 
@@ -34,8 +35,14 @@ impl Subject<'_> {
     }
 }
 
-/// Scores by metric.
-pub type Verdicts = Vec<(&'static str, MetricScore)>;
+/// What is said of one picture.
+#[derive(Clone, Debug, Default)]
+pub struct Verdicts {
+    /// By metric.
+    pub scores: Vec<(&'static str, MetricScore)>,
+    /// What a detector found, its boxes in shares of the picture, the surest first; none from a network.
+    pub detections: Option<Vec<Detected>>,
+}
 
 /// Something that gives pictures scores under metrics of its own.
 pub trait ImageScorer: Send + Sync {

@@ -23,6 +23,7 @@ pub mod freeze;
 pub mod generate;
 pub mod import;
 pub mod ingest;
+pub mod invert;
 pub mod queue;
 pub mod sampling;
 pub mod score;

@@ -38,11 +38,19 @@ pub fn measure(
     let ends: Vec<&Tensor> = inversions.iter().filter_map(|inversion| inversion.trajectory.last()).collect();
     let terminal = Tensor::cat(&ends, 0)?;
     let back = reference.sample_from(&terminal, conditioning, settings)?;
+    of_round_trip(latents, &terminal, &back)
+}
+
+/// Of `latents` `[b, c, h, w]`, the last states of their inversions, and what sampling makes of those.
+///
+/// # Errors
+/// The shapes differ, or are not of four dimensions.
+pub fn of_round_trip(latents: &Tensor, terminal: &Tensor, back: &Tensor) -> Result<InversionQuality> {
     let error = (back - latents)?.sqr()?.mean_all()?.to_scalar::<f32>()?;
     Ok(InversionQuality {
         reconstruction_error: f64::from(error),
         latent_variance: moments(&latents.flatten_all()?.to_vec1()?).1,
-        ..of_noise(&terminal)?
+        ..of_noise(terminal)?
     })
 }
 

@@ -18,6 +18,7 @@ pub mod metric_network;
 pub mod model_folder;
 pub mod objective;
 pub mod ops;
+pub mod path_comparison;
 pub mod pipeline;
 mod resnet;
 pub mod run;

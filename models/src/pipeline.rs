@@ -355,7 +355,7 @@ impl Pipeline {
     pub fn sample(&self, conditioning: &Conditioning, seeds: &[u64], settings: SampleSettings) -> Result<Tensor> {
         let parts = self.in_chunks(conditioning, seeds, |conditioning, seeds| {
             let mut latents = self.initial_latents(seeds)?;
-            self.denoise(&mut latents, conditioning, settings, |_| {})?;
+            self.denoise(&mut latents, conditioning, settings, |_| Ok(()))?;
             Ok(latents)
         })?;
         Ok(Tensor::cat(&parts, 0)?)
@@ -371,7 +371,10 @@ impl Pipeline {
         let parts = self.in_chunks(conditioning, seeds, |conditioning, seeds| {
             let mut latents = self.initial_latents(seeds)?;
             let mut path = vec![latents.clone()];
-            self.denoise(&mut latents, conditioning, settings, |state| path.push(state.clone()))?;
+            self.denoise(&mut latents, conditioning, settings, |state| {
+                path.push(state.clone());
+                Ok(())
+            })?;
             Ok(path)
         })?;
         (0..=settings.num_inference_steps)
@@ -387,7 +390,7 @@ impl Pipeline {
         settings: SampleSettings,
     ) -> Result<Tensor> {
         let mut latents = latents.clone();
-        self.denoise(&mut latents, conditioning, settings, |_| {})?;
+        self.denoise(&mut latents, conditioning, settings, |_| Ok(()))?;
         Ok(latents)
     }
 
@@ -396,18 +399,19 @@ impl Pipeline {
         Ok(Tensor::cat(&noises, 0)?)
     }
 
-    fn denoise(
+    /// Denoises `latents` in place; `visit` is shown the state after each step and may stop it.
+    pub(crate) fn denoise(
         &self,
         latents: &mut Tensor,
         conditioning: &Conditioning,
         settings: SampleSettings,
-        mut visit: impl FnMut(&Tensor),
+        mut visit: impl FnMut(&Tensor) -> Result<()>,
     ) -> Result<()> {
         let guided = Guided::new(self, conditioning, settings.guidance_scale)?;
         for step in self.schedule.ddim_steps(settings.num_inference_steps, 0.0)? {
             let output = guided.predict(latents, step.timestep)?;
             *latents = step.previous(latents, &output)?;
-            visit(latents);
+            visit(latents)?;
         }
         Ok(())
     }
@@ -420,6 +424,18 @@ impl Pipeline {
         settings: SampleSettings,
         label: InverseLabel,
     ) -> Result<Inversion> {
+        self.invert_visited(latents, conditioning, settings, label, || Ok(()))
+    }
+
+    /// [`invert`](Self::invert); `visit` is called after each step and may stop it.
+    pub(crate) fn invert_visited(
+        &self,
+        latents: &Tensor,
+        conditioning: &Conditioning,
+        settings: SampleSettings,
+        label: InverseLabel,
+        mut visit: impl FnMut() -> Result<()>,
+    ) -> Result<Inversion> {
         let guided = Guided::new(self, conditioning, settings.guidance_scale)?;
         let steps = self.schedule.ddim_inverse_steps(settings.num_inference_steps, label)?;
         let mut inversion = Inversion { trajectory: vec![latents.clone()], epsilon: Vec::new(), timesteps: Vec::new() };
@@ -430,6 +446,7 @@ impl Pipeline {
             inversion.timesteps.push(step.label);
             state = step.next(&state, &output)?;
             inversion.trajectory.push(state.clone());
+            visit()?;
         }
         Ok(inversion)
     }

@@ -373,7 +373,7 @@ fn estimates(prediction_type: PredictionType, alpha: f64) -> (Weights, Weights) 
 }
 
 /// sample · a + output · b, in this order and rounding everywhere.
-fn weighted_sum(sample: &Tensor, output: &Tensor, (a, b): Weights) -> Result<Tensor> {
+pub(crate) fn weighted_sum(sample: &Tensor, output: &Tensor, (a, b): Weights) -> Result<Tensor> {
     Ok((sample.affine(a, 0.)? + output.affine(b, 0.)?)?)
 }
 

@@ -17,7 +17,7 @@ mod parameters;
 mod settings;
 mod states;
 pub mod tensor_cache;
-mod trajectory;
+pub(crate) mod trajectory;
 
 pub use encoded::latents;
 pub use example::{ImageInput, PairInput};

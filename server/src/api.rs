@@ -12,6 +12,7 @@ pub mod graphs;
 pub mod health;
 pub mod image;
 pub mod imports;
+pub mod inversions;
 pub mod job_estimate;
 pub mod jobs;
 pub mod metric_networks;

@@ -45,7 +45,7 @@ fn needed(method: &Method, path: &str) -> Option<&'static str> {
         "health" | "openapi.json" | "session" => None,
         "tokens" | "audit" | "webhooks" => Some("admin"),
         _ if method.is_safe() => Some("read"),
-        "jobs" | "generations" | "evaluations" => Some("train"),
+        "jobs" | "generations" | "evaluations" | "inversions" => Some("train"),
         // A preview writes nothing.
         "pairings" if path.ends_with("/preview") => Some("read"),
         _ => Some("curate"),
@@ -183,6 +183,7 @@ mod tests {
             (Method::POST, "/api/v1/graphs/bulk", Some("curate")),
             (Method::POST, "/api/v1/imports", Some("curate")),
             (Method::POST, "/jobs", Some("train")),
+            (Method::POST, "/api/v1/inversions", Some("train")),
             (Method::POST, "/api/v1/jobs/x/cancel", Some("train")),
             (Method::POST, "/api/v1/pairings/preview", Some("read")),
             (Method::GET, "/api/v1/tokens", Some("admin")),

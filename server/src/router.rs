@@ -18,8 +18,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{
-    agreement, candidates, collections, demo, edits, evaluations, exports, generations, graphs, health, imports, jobs,
-    metric_networks, models, pairing_comparison, pairings, questions, score_runs, scorers, tokens, votes, webhooks,
+    agreement, candidates, collections, demo, edits, evaluations, exports, generations, graphs, health, imports,
+    inversions, jobs, metric_networks, models, pairing_comparison, pairings, questions, score_runs, scorers, tokens,
+    votes, webhooks,
 };
 use crate::auth;
 use crate::problem::Problem;
@@ -64,6 +65,9 @@ fn quick() -> OpenApiRouter<AppState> {
         .routes(routes!(votes::show_vote_agreement))
         .routes(routes!(votes::find_vote, votes::delete_vote))
         .routes(routes!(imports::find_import))
+        .routes(routes!(inversions::list_inversions, inversions::create_inversion))
+        .routes(routes!(inversions::find_inversion))
+        .routes(routes!(inversions::find_inversion_image))
         .routes(routes!(models::list_models))
         .routes(routes!(jobs::list_jobs, jobs::create_job))
         .routes(routes!(jobs::find_job))

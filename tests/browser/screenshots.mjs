@@ -35,6 +35,18 @@ async function everythingShown(page) {
   await page.waitForTimeout(700);
 }
 
+/** Waits until the candidate's inversion is there, as the page asks for it by default. */
+async function inverted(candidate) {
+  const init = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ candidate_id: candidate }) };
+  const { id } = await (await fetch(`${base}/api/v1/inversions`, init)).json();
+  for (let state = ""; state !== "succeeded"; ) {
+    ({ state } = await api(`/inversions/${id}`));
+    if (state === "failed") throw new Error(`the inversion ${id} failed`);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+  }
+  return candidate;
+}
+
 /** One picture: of the window, or of `selector` alone. */
 async function shoot(name, path, { colorScheme = "light", selector, height = 900, width = 1360, scale = 1 } = {}) {
   const { page, context } = await openPage(browser, { colorScheme, viewport: { width, height }, deviceScaleFactor: scale });
@@ -52,6 +64,11 @@ await shoot("overview", "/");
 await shoot("overview-dark", "/", { colorScheme: "dark" });
 await shoot("graphs", "/graphs?sort=spread");
 if (graph) await shoot("graph", `/graphs/${graph.id}`, { colorScheme: "dark" });
+if (graph) {
+  const { items: candidates } = await api(`/graphs/${graph.id}/candidates`);
+  const id = await inverted(candidates[0].id);
+  await shoot("inversion", `/graphs/${graph.id}?inversion=${id}`, { selector: 'section[aria-label="Inversion against sampling"]' });
+}
 await shoot("pairs", "/pairs");
 if (pairings[0]) await shoot("pair", `/pairings/${pairings[0].id}?pair=0`, { colorScheme: "dark" });
 if (job) {

@@ -132,7 +132,9 @@ test("every page is accessible, in dark and in light", async () => {
   const { items: graphs } = await api("/graphs?has_candidates=true&limit=1");
   const { items: pairings } = await api("/pairings");
   const { items: jobs } = await api("/jobs");
-  const addresses = ["/", "/graphs", `/graphs/${graphs[0].id}`, "/pairs", `/pairings/${pairings[0].id}?pair=0`, "/votes", "/jobs?new=1", `/jobs?compare=${jobs.slice(0, 2).map(({ id }) => id)}`, `/jobs/${jobs[0].id}`, "/imports", "/access"];
+  // With the boxes and the inversion that inversion.test.mjs made.
+  const { items: candidates } = await api(`/graphs/${graphs[0].id}/candidates`);
+  const addresses = ["/", "/graphs", `/graphs/${graphs[0].id}?inversion=${candidates[1].id}`, "/pairs", `/pairings/${pairings[0].id}?pair=0`, "/votes", "/jobs?new=1", `/jobs?compare=${jobs.slice(0, 2).map(({ id }) => id)}`, `/jobs/${jobs[0].id}`, "/imports", "/access"];
   const found = [];
   for (const colorScheme of ["dark", "light"]) {
     for (const address of addresses) {

@@ -21,6 +21,7 @@ mod finished;
 mod foreign;
 mod graphs;
 mod imports;
+mod inversions;
 mod jobs;
 mod pages;
 mod pairings;
@@ -82,6 +83,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         foreign::TESTS,
         graphs::TESTS,
         imports::TESTS,
+        inversions::TESTS,
         jobs::TESTS,
         pages::TESTS,
         pairings::TESTS,

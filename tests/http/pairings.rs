@@ -36,6 +36,11 @@ async fn a_preview_is_what_freezing_gives(world: Arc<World>) -> Outcome {
         let differing = pair["differing_questions"].as_array().context("questions")?;
         ensure!(!differing.is_empty() && differing.iter().all(|one| one["winner"] != one["loser"]), "{pair}");
     }
+    let third = app.get(&format!("{path}&from=2")).await?.expect(200)?;
+    ensure!(third["items"][0] == pairs["items"][2] && third["total"] == pairs["total"], "{third}");
+    let beyond = app.get(&format!("{path}&from=4000000000")).await?.expect(200)?;
+    ensure!(beyond["items"].as_array().is_some_and(Vec::is_empty), "{beyond}");
+    app.get(&format!("{path}&from=-1")).await?.problem(400, "malformed_query")?;
     // Frozen again, under another name: the same pairing.
     let again = app.post("/api/v1/pairings", &json!({"name": "again", "policy": policy})).await?;
     ensure!(again.expect(200)? == *pairing, "{}", again.text());

@@ -93,6 +93,18 @@ async fn every_scorer_writes_score_cards_that_policies_weigh(world: Arc<World>) 
     }
     let boxes = score("shapes-boxes", "numeracy").context("numeracy")?;
     ensure!(boxes["parts"]["reference"].is_number(), "{boxes}");
+    // Where the detector found something, the picture says where.
+    let mut found = 0;
+    for id in &ids {
+        for one in get(&app, &format!("/candidates/{id}")).await?["detections"].as_array().into_iter().flatten() {
+            let at: Vec<f64> = one["box"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
+            ensure!(at.len() == 4 && at[0] < at[2] && at[1] < at[3], "{one}");
+            ensure!(at.iter().all(|share| (-0.5..=1.5).contains(share)), "shares of the picture: {one}");
+            ensure!(one["answerer"] == "shapes-boxes" && !text(&one["label"]).is_empty(), "{one}");
+            found += 1;
+        }
+    }
+    ensure!(found > ids.len(), "{found} things in {} pictures", ids.len());
     let answers = get(&app, &format!("/candidates/{}/answers", ids[0])).await?;
     ensure!(items(&answers).iter().all(|answer| answer["latency_ms"].as_f64() > Some(0.0)), "{answers}");
 

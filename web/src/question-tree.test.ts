@@ -17,6 +17,10 @@ const QUESTIONS = [
   question(3, "attribute", [1], { kind: "attribute", object: 0, attribute: 0 }),
   question(4, "relation", [1, 2], { kind: "relation", relation: 0 }),
 ];
+const OBJECTS = [
+  { position: 0, item_id: 0, label: "circle", attributes: ["red"] },
+  { position: 1, item_id: 1, label: "square", attributes: [] },
+];
 const RELATIONS = [{ subject: 0, predicate: "above", object: 1 }];
 
 describe("questionRows", () => {
@@ -46,15 +50,22 @@ describe("readTarget", () => {
 
 describe("litBy", () => {
   it("lights an object's relations and questions", () => {
-    const lit = litBy({ object: 0 }, QUESTIONS, RELATIONS);
+    const lit = litBy({ object: 0 }, QUESTIONS, RELATIONS, OBJECTS);
     expect([...lit.questions].sort()).toEqual([1, 3, 4]);
     expect([...lit.relations]).toEqual([0]);
   });
 
   it("lights both ends of a relation's question", () => {
-    const lit = litBy({ question: 4 }, QUESTIONS, RELATIONS);
+    const lit = litBy({ question: 4 }, QUESTIONS, RELATIONS, OBJECTS);
     expect([...lit.objects].sort()).toEqual([0, 1]);
     expect([...lit.questions]).toEqual([4]);
+  });
+
+  it("lights everything that a box's word may name", () => {
+    const lit = litBy({ label: " Circle" }, QUESTIONS, RELATIONS, OBJECTS);
+    expect([...lit.objects]).toEqual([0]);
+    expect([...lit.questions].sort()).toEqual([1, 3, 4]);
+    expect(litBy({ label: "dog" }, QUESTIONS, RELATIONS, OBJECTS).objects.size).toBe(0);
   });
 });
 

@@ -1,5 +1,5 @@
 /** Questions in the order of their dependencies, what each is about, and what an answer counts for. */
-import type { Answer, Question, SceneRelation } from "./api/types";
+import type { Answer, Question, SceneObject, SceneRelation } from "./api/types";
 
 export interface QuestionRow {
   question: Question;
@@ -67,9 +67,15 @@ export interface Lit {
   questions: Set<number>;
 }
 
-export type Focus = { object: number } | { relation: number } | { question: number };
+/** `label`: a box in a picture, which says no more than what kind of thing it is around. */
+export type Focus = { object: number } | { relation: number } | { question: number } | { label: string };
 
-export function litBy(focus: Focus, questions: Question[], relations: SceneRelation[]): Lit {
+/** Objects that a detector's word names. */
+export const objectsOf = (label: string, objects: Pick<SceneObject, "label" | "position">[]): number[] =>
+  objects.filter((object) => object.label.trim().toLowerCase() === label.trim().toLowerCase()).map(({ position }) => position);
+
+
+export function litBy(focus: Focus, questions: Question[], relations: SceneRelation[], objects: SceneObject[]): Lit {
   const lit: Lit = { objects: new Set(), relations: new Set(), questions: new Set() };
   if ("question" in focus) {
     const question = questions.find((q) => q.question_id === focus.question);
@@ -82,24 +88,22 @@ export function litBy(focus: Focus, questions: Question[], relations: SceneRelat
     } else if (target) lit.objects.add(target.object);
     return lit;
   }
+  const own = "object" in focus ? [focus.object] : "label" in focus ? objectsOf(focus.label, objects) : [];
   if ("relation" in focus) {
     lit.relations.add(focus.relation);
     const relation = relations[focus.relation];
     if (relation) lit.objects.add(relation.subject).add(relation.object);
   } else {
-    lit.objects.add(focus.object);
+    for (const object of own) lit.objects.add(object);
     relations.forEach((relation, index) => {
-      if (relation.subject === focus.object || relation.object === focus.object) lit.relations.add(index);
+      if (own.includes(relation.subject) || own.includes(relation.object)) lit.relations.add(index);
     });
   }
   for (const question of questions) {
     const target = readTarget(question.target);
     if (!target) continue;
-    const own =
-      target.kind === "relation"
-        ? lit.relations.has(target.relation)
-        : "object" in focus && target.object === focus.object;
-    if (own) lit.questions.add(question.question_id);
+    const belongs = target.kind === "relation" ? lit.relations.has(target.relation) : own.includes(target.object);
+    if (belongs) lit.questions.add(question.question_id);
   }
   return lit;
 }

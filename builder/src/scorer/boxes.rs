@@ -52,11 +52,18 @@ fn verdicts(subject: &Subject<'_>, found: &[Detected]) -> Result<Verdicts> {
     let corrected = scores(Mode::Corrected).map_err(Error::Format)?;
     // Where the published script stops, there is no published figure.
     let reference = scores(Mode::Reference).ok();
-    let mut verdicts = Verdicts::new();
+    let mut scores = Vec::with_capacity(corrected.len());
     for (i, (metric, mut verdict)) in detections::METRICS.into_iter().zip(corrected).enumerate() {
         let published = reference.as_ref().and_then(|reference| reference[i].score);
         verdict.parts.extend(published.map(|score| ("reference".to_owned(), score)));
-        verdicts.push((metric, verdict));
+        scores.push((metric, verdict));
     }
-    Ok(verdicts)
+    let (width, height) = (f64::from(subject.image.width().max(1)), f64::from(subject.image.height().max(1)));
+    let mut detections = found.to_vec();
+    detections.sort_by(|a, b| b.detection.confidence.total_cmp(&a.detection.confidence));
+    for one in &mut detections {
+        let [x1, y1, x2, y2] = one.detection.bounds;
+        one.detection.bounds = [x1 / width, y1 / height, x2 / width, y2 / height];
+    }
+    Ok(Verdicts { scores, detections: Some(detections) })
 }

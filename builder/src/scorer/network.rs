@@ -108,7 +108,8 @@ impl NetworkScorer {
         if matches!(self.kind, Kind::PickScore) {
             verdict.parts.insert("scaled_score".to_owned(), self.clip.scale() * score);
         }
-        self.metrics().iter().map(|&metric| (metric, verdict.clone())).collect()
+        let scores = self.metrics().iter().map(|&metric| (metric, verdict.clone())).collect();
+        Verdicts { scores, detections: None }
     }
 }
 

@@ -146,8 +146,19 @@ pub async fn list_pairs(
     limit: i64,
     cursor: Option<&str>,
 ) -> Result<Page<PositionedPair>> {
+    list_pairs_from(conn, pairing_id, 0, limit, cursor).await
+}
+
+/// As [`list_pairs`], the first page from the position `from` on.
+pub async fn list_pairs_from(
+    conn: &mut PgConnection,
+    pairing_id: Uuid,
+    from: i32,
+    limit: i64,
+    cursor: Option<&str>,
+) -> Result<Page<PositionedPair>> {
     let limit = page::clamp(limit);
-    let after: i32 = page::decode(cursor)?.unwrap_or(-1);
+    let after: i32 = page::decode(cursor)?.unwrap_or(from - 1);
     let rows = sqlx::query!(
         "SELECT position, graph_id, winner_id, loser_id, winner_score, loser_score, margin FROM pair
          WHERE pairing_id = $1 AND position > $2 ORDER BY position LIMIT $3",

@@ -68,6 +68,21 @@ impl JobState {
 }
 
 words! {
+    /// Which timestep the network is told during an inversion: that of the state it makes (the released script), or that of
+    /// the state it looks at (as the paper reads).
+    InverseLabel = "inverse_label" { Destination = "destination", Source = "source" }
+}
+
+impl From<InverseLabel> for models::scheduler::InverseLabel {
+    fn from(label: InverseLabel) -> Self {
+        match label {
+            InverseLabel::Destination => Self::Destination,
+            InverseLabel::Source => Self::Source,
+        }
+    }
+}
+
+words! {
     /// Which of the two compared models made an evaluation's image.
     EvaluationRole = "evaluation_role" { Base = "base", Trained = "trained" }
 }

@@ -59,7 +59,8 @@ pub fn sample(
         .collect()
 }
 
-fn rgb_image(size: usize, rgb: Vec<u8>) -> Result<RgbImage> {
+/// A decoded picture of the model's size, `size · size · 3` bytes.
+pub(super) fn rgb_image(size: usize, rgb: Vec<u8>) -> Result<RgbImage> {
     RgbImage::from_raw(size as u32, size as u32, rgb)
         .ok_or_else(|| Error::Thread(format!("a decoded image is not {size} × {size}")))
 }

@@ -14,7 +14,9 @@ use super::queue::{self, Task};
 use super::{TaskContext, error_json, error_text};
 use crate::store::score_run::{NewScoreRun, ScoreRun};
 use crate::store::state::TaskState;
-use crate::store::{answer, candidate, generation, question, score_card as card, score_failure, score_run, vote};
+use crate::store::{
+    answer, candidate, detection, generation, question, score_card as card, score_failure, score_run, vote,
+};
 use crate::{Error, Result};
 use chunk::Outcome;
 pub(crate) use chunk::{can_judge, judge};
@@ -150,6 +152,7 @@ pub async fn run(context: &TaskContext, id: Uuid) -> Result<()> {
         question::insert_many(&mut transaction, &rows.questions).await?;
         answer::upsert_many(&mut transaction, &rows.answers).await?;
         card::upsert_many(&mut transaction, &rows.cards).await?;
+        detection::upsert_many(&mut transaction, &rows.detections).await?;
         score_failure::delete_many(&mut transaction, (name, version), &scored).await?;
         let reasons: Vec<(Uuid, String)> = rows
             .refused

@@ -16,7 +16,7 @@ use candle_core::Tensor;
 use std::sync::Arc;
 
 /// A replayed path must end in the image; this much is allowed between machines that round differently.
-const REPLAY_TOLERANCE: f32 = 1e-3;
+pub(crate) const REPLAY_TOLERANCE: f32 = 1e-3;
 
 /// How paths are found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -199,8 +199,8 @@ fn stack_rows(path: &[Tensor], row: usize) -> Result<Vec<f32>> {
 
 fn check_replay(states: &[f32], image: &ImageInput) -> Result<()> {
     let end = &states[states.len().saturating_sub(image.latent.len())..];
-    let difference = end.iter().zip(&image.latent).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    if end.len() == image.latent.len() && difference <= REPLAY_TOLERANCE {
+    let difference = replay_difference(end, &image.latent);
+    if difference <= REPLAY_TOLERANCE {
         return Ok(());
     }
     Err(Error::Training(format!(
@@ -208,6 +208,14 @@ fn check_replay(states: &[f32], image: &ImageInput) -> Result<()> {
          with these settings; train with `path: inverted`",
         image.seed
     )))
+}
+
+/// How far the end of a replayed path is from the recorded latent; infinite where they have different lengths.
+pub(crate) fn replay_difference(end: &[f32], latent: &[f32]) -> f32 {
+    if end.len() != latent.len() {
+        return f32::INFINITY;
+    }
+    end.iter().zip(latent).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
 /// Which states of a path are of use, and at which timesteps.

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use builder::detect::Detected;
 use builder::store;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -58,8 +59,44 @@ pub struct CandidateResponse {
     pub scores: Option<Scores>,
     /// Answers of whoever answered last.
     pub answers: Vec<AnswerResponse>,
+    /// What a detector found, where one looked; the surest first.
+    pub detections: Vec<DetectionResponse>,
     /// When.
     pub created_at: DateTime<Utc>,
+}
+
+/// One thing that a detector found in a picture.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Detection)]
+pub struct DetectionResponse {
+    /// The detector's word for it.
+    #[schema(example = "circle")]
+    pub label: String,
+    /// x₁, y₁, x₂, y₂ in shares of the picture; x grows to the right, y downwards.
+    #[serde(rename = "box")]
+    #[schema(value_type = Vec<f64>, min_items = 4, max_items = 4)]
+    pub bounds: [f64; 4],
+    /// How sure the detector is.
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    pub confidence: f64,
+    /// Who looked.
+    #[schema(example = "shapes-boxes")]
+    pub answerer: String,
+    /// Which version of it.
+    pub answerer_version: String,
+}
+
+impl DetectionResponse {
+    fn of(row: &store::detection::Detection) -> Result<Vec<Self>> {
+        let one = |found: Detected| Self {
+            label: found.label,
+            bounds: found.detection.bounds,
+            confidence: found.detection.confidence,
+            answerer: row.answerer.clone(),
+            answerer_version: row.answerer_version.clone(),
+        };
+        Ok(row.read()?.into_iter().map(one).collect())
+    }
 }
 
 /// How a candidate was made.
@@ -160,8 +197,12 @@ pub async fn describe(
     let ids: Vec<Uuid> = candidates.iter().map(|candidate| candidate.id).collect();
     let mut scores = scores_of(&mut *connection, &ids).await?;
     let mut answers: HashMap<Uuid, Vec<AnswerResponse>> = HashMap::new();
-    for answer in store::answer::of_candidates(connection, &ids).await? {
+    for answer in store::answer::of_candidates(&mut *connection, &ids).await? {
         answers.entry(answer.candidate_id).or_default().push(answer.into());
+    }
+    let mut detections: HashMap<Uuid, Vec<DetectionResponse>> = HashMap::new();
+    for row in store::detection::of_candidates(connection, &ids).await? {
+        detections.insert(row.candidate_id, DetectionResponse::of(&row)?);
     }
     let described = candidates.into_iter().map(|candidate| {
         let store::candidate::Candidate {
@@ -187,6 +228,7 @@ pub async fn describe(
             generation: GenerationFacts { id: generation_id, model_hash, num_inference_steps, guidance_scale, sampler },
             scores: scores.remove(&id),
             answers: answers.remove(&id).unwrap_or_default(),
+            detections: detections.remove(&id).unwrap_or_default(),
             created_at,
         }
     });

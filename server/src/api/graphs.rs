@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use axum::extract::State;
 use axum::http::HeaderName;
 use axum::{Extension, Json};
+use builder::conditioning::graph_text;
 use builder::error::Fault;
 use builder::pattern::Pattern;
 use builder::question::QuestionKind;
 use builder::store::graph::{Facets, Filter, Graph, Histogram, Sort};
 use builder::store::{self, state::Split};
+use models::scene_graph_encoder::GraphText;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
@@ -307,10 +309,22 @@ pub(super) async fn load(connection: &mut PgConnection, id: Uuid) -> Result<Grap
     store::graph::find(connection, id).await?.ok_or_else(|| Problem::not_found("graph", id))
 }
 
-/// The captions of these graphs.
+/// What these graphs ask for, in words: their captions, or what they hold where they came without one.
 pub async fn captions(connection: &mut PgConnection, ids: &[Uuid]) -> builder::Result<HashMap<Uuid, String>> {
-    let graphs = store::graph::load_many(connection, ids).await?;
-    Ok(graphs.into_iter().map(|graph| (graph.id, graph.caption)).collect())
+    let graphs = store::graph::load_many(&mut *connection, ids).await?;
+    let silent = |graph: &&Graph| graph.caption.trim().is_empty();
+    let bare: Vec<Uuid> = graphs.iter().filter(silent).map(|graph| graph.id).collect();
+    let mut captions: HashMap<Uuid, String> = graphs.into_iter().map(|graph| (graph.id, graph.caption)).collect();
+    for graph in store::graph::scene_graphs(connection, &bare).await? {
+        captions.insert(graph.id, in_words(&graph_text(&graph.graph)));
+    }
+    Ok(captions)
+}
+
+/// `red circle left of blue square; …`, then what stands alone.
+fn in_words(graph: &GraphText) -> String {
+    let triples = graph.triples.iter().map(|triple| triple.join(" "));
+    triples.chain(graph.isolated.iter().cloned()).collect::<Vec<_>>().join("; ")
 }
 
 /// What a list shows of these graphs: five queries, however many graphs.

@@ -14,16 +14,16 @@ use builder::store::score_card::Scope;
 use builder::store::state::Split;
 use builder::task::{TaskContext, freeze};
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgConnection;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::api::candidates::image_url;
 use crate::api::graphs::captions;
 use crate::extract::{self, Body, Id, Query};
-use crate::page::{List, PageQuery};
+use crate::page::{Limit, List, PageQuery};
 use crate::problem::{Problem, Problems, Result};
 use crate::state::AppState;
 
@@ -303,17 +303,36 @@ pub async fn find_pairing(State(state): State<AppState>, Id(id): Id) -> Result<J
     Ok(Json(load(&mut *state.connection().await?, id).await?.into()))
 }
 
+/// Which pairs.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct PairQuery {
+    /// The position that the first page begins with.
+    #[param(minimum = 0, default = 0)]
+    #[serde(default)]
+    pub from: u32,
+    /// Rows a page, 1 to 200.
+    #[param(minimum = 1, maximum = 200, default = 50, value_type = Option<i64>)]
+    #[serde(default)]
+    pub limit: Limit,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
 /// The pairs of a frozen pairing, in their order.
-#[utoipa::path(get, path = "/pairings/{id}/pairs", tag = "pairs", params(("id" = Uuid, Path), PageQuery),
+#[utoipa::path(get, path = "/pairings/{id}/pairs", tag = "pairs", params(("id" = Uuid, Path), PairQuery),
     responses((status = 200, description = "A page", body = List<PairResponse>), Problems))]
 pub async fn list_pairs(
     State(state): State<AppState>,
     Id(id): Id,
-    Query(page): Query<PageQuery>,
+    Query(query): Query<PairQuery>,
 ) -> Result<Json<List<PairResponse>>> {
     let mut connection = state.connection().await?;
     load(&mut connection, id).await?;
-    let found = store::pairing::list_pairs(&mut connection, id, page.limit(), page.cursor.as_deref()).await?;
+    let from = i32::try_from(query.from).unwrap_or(i32::MAX);
+    let (limit, cursor) = (query.limit.rows(), query.cursor.as_deref());
+    let found = store::pairing::list_pairs_from(&mut connection, id, from, limit, cursor).await?;
     let items = describe(&mut connection, found.items).await?;
     Ok(Json(List { items, next_cursor: found.next_cursor, total: found.total }))
 }

@@ -13,6 +13,7 @@ import type {
   GraphDetail,
   GraphPage,
   Health,
+  Inversion,
   Job,
   JobEstimate,
   JobEvent,
@@ -154,9 +155,9 @@ export const listCandidates = (graph: string, signal?: AbortSignal) =>
 
 export interface GenerationRequest {
   graph_ids: string[];
-  seed: number;
+  seed?: number;
   num_candidates: number;
-  num_inference_steps: number;
+  num_inference_steps?: number;
   guidance_scale?: number;
   model?: string;
 }
@@ -167,6 +168,17 @@ export const createScoreRun = (generation: string, answerer: string) => post<Sco
 export const getScoreRun = (id: string, signal?: AbortSignal) => get<ScoreRun>(address("/score-runs/{id}", { id }), {}, signal);
 export const listScorers = (signal?: AbortSignal) => get<Page<Scorer>>(address("/scorers"), {}, signal);
 
+export interface InversionRequest {
+  candidate_id: string;
+  num_inference_steps: number;
+  guidance_scale: number;
+}
+
+export const createInversion = (request: InversionRequest) => post<Inversion>(address("/inversions"), request);
+export const getInversion = (id: string, signal?: AbortSignal) => get<Inversion>(address("/inversions/{id}", { id }), {}, signal);
+export const listInversions = (candidate: string, signal?: AbortSignal) =>
+  get<Page<Inversion>>(address("/inversions"), { candidate_id: candidate, limit: 200 }, signal);
+
 export const previewPairing = (policy: Policy, signal?: AbortSignal) =>
   post<PairingPreview>(address("/pairings/preview"), { policy }, { signal });
 export const freezePairing = (name: string, policy: Policy) => post<Pairing>(address("/pairings"), { name, policy });
@@ -174,6 +186,12 @@ export const listPairings = (signal?: AbortSignal) => get<Page<Pairing>>(address
 export const getPairing = (id: string, signal?: AbortSignal) => get<Pairing>(address("/pairings/{id}", { id }), {}, signal);
 export const listPairs = (id: string, cursor?: string | null, signal?: AbortSignal) =>
   get<Page<Pair>>(address("/pairings/{id}/pairs", { id }), { limit: 60, cursor }, signal);
+
+/** The pair at a position, and how many there are. */
+export async function pairAt(id: string, position: number, signal?: AbortSignal): Promise<{ pair: Pair | undefined; total: number }> {
+  const page = await get<Page<Pair>>(address("/pairings/{id}/pairs", { id }), { from: position, limit: 1 }, signal);
+  return { pair: page.items[0], total: page.total ?? 0 };
+}
 
 export const comparePairings = (id: string, other: string, signal?: AbortSignal) =>
   get<PairingComparison>(address("/pairings/{id}/comparison", { id }), { with: other }, signal);

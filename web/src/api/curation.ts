@@ -1,5 +1,5 @@
 /** What curators do with graphs: tags, collections, another wording; each of it can be taken back. */
-import { address, get, post, problemOf, request, ROOT, type GraphQuery } from "./client";
+import { address, get, listGraphs, post, problemOf, request, ROOT, type GraphQuery } from "./client";
 import type { BulkResult, Collection, Edit, GraphSummary, Page, Revision } from "./types";
 
 export type CurationAction =
@@ -8,6 +8,19 @@ export type CurationAction =
 
 /** Graphs by name, or all that a list is of. */
 export type WhichGraphs = { graph_ids: string[] } | { filter: GraphQuery };
+
+/** The graphs' names, all of a list's where it is a list. */
+export async function idsOf(which: WhichGraphs): Promise<string[]> {
+  if ("graph_ids" in which) return which.graph_ids;
+  const ids: string[] = [];
+  let cursor: string | null | undefined;
+  do {
+    const page = await listGraphs({ ...which.filter, facets: false, limit: 200, cursor: cursor ?? null });
+    ids.push(...page.items.map(({ id }) => id));
+    cursor = page.next_cursor;
+  } while (cursor);
+  return ids;
+}
 
 export const editGraphs = (which: WhichGraphs, action: CurationAction) => post<BulkResult>(address("/graphs/bulk"), { ...which, ...action });
 

@@ -564,6 +564,58 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/inversions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Inversions, the newest first. */
+        get: operations["list_inversions"];
+        put?: never;
+        /** Inverts a picture and puts the path beside the one it was sampled on. The same request again is the same inversion. */
+        post: operations["create_inversion"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/inversions/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One inversion. */
+        get: operations["find_inversion"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/inversions/{id}/images/{index}/{path}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One decoded state; `path` is `sampled` or `inverted`. */
+        get: operations["find_inversion_image"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/jobs": {
         parameters: {
             query?: never;
@@ -1342,6 +1394,8 @@ export interface components {
              * @description When.
              */
             created_at: string;
+            /** @description What a detector found, where one looked; the surest first. */
+            detections: components["schemas"]["Detection"][];
             /** @description How it was made. */
             generation: components["schemas"]["GenerationFacts"];
             /**
@@ -1535,6 +1589,38 @@ export interface components {
             seed: number;
             /** @description `train` or `held_out`; without it and without `graph_ids`: every graph. */
             split?: string | null;
+        };
+        /**
+         * @description Which picture to invert, and how.
+         * @example {
+         *       "candidate_id": "01890a5d-ac96-774b-bcce-b302099a8057",
+         *       "num_inference_steps": 50
+         *     }
+         */
+        CreateInversionRequest: {
+            /**
+             * Format: uuid
+             * @description A candidate that was sampled here.
+             */
+            candidate_id: string;
+            /**
+             * Format: double
+             * @description Classifier-free guidance on the way.
+             * @default 1
+             */
+            guidance_scale: number;
+            /**
+             * @description The timestep that the network is told: of the state that a step makes (`destination`, as the released script has it),
+             *     or of the state that it looks at (`source`, as the paper reads).
+             * @default destination
+             */
+            label: string;
+            /**
+             * Format: int32
+             * @description Steps from the image to the noise.
+             * @default 50
+             */
+            num_inference_steps: number;
         };
         /**
          * @description What to train, on what, how long. Everything but `pairing_id` has a default.
@@ -1852,6 +1938,28 @@ export interface components {
              * @example delivered
              */
             state: string;
+        };
+        /** @description One thing that a detector found in a picture. */
+        Detection: {
+            /**
+             * @description Who looked.
+             * @example shapes-boxes
+             */
+            answerer: string;
+            /** @description Which version of it. */
+            answerer_version: string;
+            /** @description x₁, y₁, x₂, y₂ in shares of the picture; x grows to the right, y downwards. */
+            box: number[];
+            /**
+             * Format: double
+             * @description How sure the detector is.
+             */
+            confidence: number;
+            /**
+             * @description The detector's word for it.
+             * @example circle
+             */
+            label: string;
         };
         /** @description A question that tells a pair's pictures apart. */
         DifferingQuestion: {
@@ -2333,6 +2441,120 @@ export interface components {
              */
             warnings: number;
         };
+        /** @description A candidate's two paths. */
+        Inversion: {
+            /**
+             * Format: uuid
+             * @description Whose paths these are.
+             */
+            candidate_id: string;
+            /**
+             * Format: date-time
+             * @description When it was asked for.
+             */
+            created_at: string;
+            /** @description Why it failed. */
+            error?: unknown;
+            /**
+             * Format: date-time
+             * @description When it ended.
+             */
+            finished_at?: string | null;
+            /**
+             * Format: double
+             * @description Its guidance.
+             */
+            guidance_scale: number;
+            /**
+             * Format: uuid
+             * @description Of the inversion.
+             */
+            id: string;
+            /**
+             * @description The timestep that the network is told.
+             * @example destination
+             */
+            label: string;
+            /**
+             * Format: int32
+             * @description Steps of the inversion.
+             */
+            num_inference_steps: number;
+            /** @description Steps of sampling again, of inverting, and of sampling back. */
+            progress: components["schemas"]["Progress"];
+            result?: components["schemas"]["InversionPaths"] | null;
+            /**
+             * Format: date-time
+             * @description When a worker took it up.
+             */
+            started_at?: string | null;
+            /**
+             * @description `queued`, `running`, `succeeded`, `failed` or `cancelled`.
+             * @example succeeded
+             */
+            state: string;
+        };
+        /** @description Both paths, measured and drawn. */
+        InversionPaths: {
+            /** @description Shares of the states' variance that the axes x and y hold: the first two principal components of both paths. */
+            explained_variance: number[];
+            /**
+             * Format: double
+             * @description Correlation of its neighbouring elements.
+             */
+            initial_autocorrelation: number;
+            /**
+             * Format: double
+             * @description Standard deviation of the noise that sampling began with.
+             */
+            initial_std: number;
+            /** @description Where the inversion stopped, the image first. */
+            inverted: components["schemas"]["InvertedState"][];
+            /**
+             * Format: double
+             * @description Variance of the latent, for comparison.
+             */
+            latent_variance: number;
+            /** @description Decoded states at some noise levels, the image first. */
+            pictures: components["schemas"]["StatePictures"][];
+            /**
+             * Format: double
+             * @description Mean square of the difference between the latent and what sampling makes of the inversion's last state.
+             */
+            reconstruction_error: number;
+            /** @description Where sampling stopped, the noise first. */
+            sampled: components["schemas"]["SampledState"][];
+            /**
+             * Format: double
+             * @description Correlation of its neighbouring elements; 0 for noise.
+             */
+            terminal_autocorrelation: number;
+            /**
+             * Format: double
+             * @description Standard deviation of the inversion's last state; 1 for noise.
+             */
+            terminal_std: number;
+        };
+        /** @description A state on the inversion's path. */
+        InvertedState: {
+            /**
+             * Format: double
+             * @description ‖inverted − sampled‖ / ‖sampled‖ at this noise level; null where sampling began with less noise.
+             */
+            deviation?: number | null;
+            /** @description Training timestep; 0 for the image. */
+            timestep: number;
+            /**
+             * Format: double
+             * @description On the first axis.
+             */
+            x: number;
+            /**
+             * Format: double
+             * @description On the second.
+             */
+            y: number;
+        };
         /** @description A training job. */
         Job: {
             /**
@@ -2624,6 +2846,8 @@ export interface components {
                  * @description When.
                  */
                 created_at: string;
+                /** @description What a detector found, where one looked; the surest first. */
+                detections: components["schemas"]["Detection"][];
                 /** @description How it was made. */
                 generation: components["schemas"]["GenerationFacts"];
                 /**
@@ -3182,6 +3406,69 @@ export interface components {
                  * @description Findings that do not keep a record out.
                  */
                 warnings: number;
+            }[];
+            /** @description Give this as `cursor` for the next page; null on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of a list. */
+        List_Inversion: {
+            /** @description The page's rows. */
+            items: {
+                /**
+                 * Format: uuid
+                 * @description Whose paths these are.
+                 */
+                candidate_id: string;
+                /**
+                 * Format: date-time
+                 * @description When it was asked for.
+                 */
+                created_at: string;
+                /** @description Why it failed. */
+                error?: unknown;
+                /**
+                 * Format: date-time
+                 * @description When it ended.
+                 */
+                finished_at?: string | null;
+                /**
+                 * Format: double
+                 * @description Its guidance.
+                 */
+                guidance_scale: number;
+                /**
+                 * Format: uuid
+                 * @description Of the inversion.
+                 */
+                id: string;
+                /**
+                 * @description The timestep that the network is told.
+                 * @example destination
+                 */
+                label: string;
+                /**
+                 * Format: int32
+                 * @description Steps of the inversion.
+                 */
+                num_inference_steps: number;
+                /** @description Steps of sampling again, of inverting, and of sampling back. */
+                progress: components["schemas"]["Progress"];
+                result?: components["schemas"]["InversionPaths"] | null;
+                /**
+                 * Format: date-time
+                 * @description When a worker took it up.
+                 */
+                started_at?: string | null;
+                /**
+                 * @description `queued`, `running`, `succeeded`, `failed` or `cancelled`.
+                 * @example succeeded
+                 */
+                state: string;
             }[];
             /** @description Give this as `cursor` for the next page; null on the last. */
             next_cursor?: string | null;
@@ -4214,6 +4501,21 @@ export interface components {
             /** @description The new graph. */
             graph: components["schemas"]["GraphSummary"];
         };
+        /** @description A state on the sampling path. */
+        SampledState: {
+            /** @description Training timestep; 0 for the image. */
+            timestep: number;
+            /**
+             * Format: double
+             * @description On the first axis.
+             */
+            x: number;
+            /**
+             * Format: double
+             * @description On the second.
+             */
+            y: number;
+        };
         /** @description A thing in a picture. */
         SceneObject: {
             /** @description How it is. */
@@ -4491,6 +4793,15 @@ export interface components {
              * @default normal
              */
             size: string;
+        };
+        /** @description Both paths at one noise level, decoded. */
+        StatePictures: {
+            /** @description On the inversion's. */
+            inverted_url: string;
+            /** @description On the sampling path; null where sampling began with less noise. */
+            sampled_url?: string | null;
+            /** @description Training timestep. */
+            timestep: number;
         };
         /**
          * @description The tags of a graph.
@@ -6062,6 +6373,148 @@ export interface operations {
             };
         };
     };
+    list_inversions: {
+        parameters: {
+            query?: {
+                /** @description Only this candidate's. */
+                candidate_id?: string;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Rows a page, 1 to 200. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_Inversion"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_inversion: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateInversionRequest"];
+            };
+        };
+        responses: {
+            /** @description Queued, or there already */
+            202: {
+                headers: {
+                    /** @description The inversion */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Inversion"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_inversion: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The inversion */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Inversion"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_inversion_image: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                index: number;
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description PNG */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/png": number[];
+                };
+            };
+            /** @description The caller has it */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_jobs: {
         parameters: {
             query?: {
@@ -6784,6 +7237,8 @@ export interface operations {
             query?: {
                 /** @description `next_cursor` of the page before. */
                 cursor?: string;
+                /** @description The position that the first page begins with. */
+                from?: number;
                 /** @description Rows a page, 1 to 200. */
                 limit?: number;
             };

@@ -40,12 +40,16 @@ export type GraphDetail = GraphSummary & {
 
 export type AnswerValue = "yes" | "no" | "cannot_answer";
 export type Answer = Narrow<Schemas["Answer"], { answer: AnswerValue }>;
+export type Detection = Schemas["Detection"];
 export type GenerationFacts = Schemas["GenerationFacts"];
 export type Candidate = Narrow<
   Omit<Schemas["Candidate"], "created_at" | "graph_id">,
   /** Seeds past 2^53 are read as text: `client.ts`. */
   { answers: Answer[]; scores?: Scores | null; seed: number | string }
 >;
+
+export type Inversion = Schemas["Inversion"];
+export type InversionPaths = Schemas["InversionPaths"];
 
 export type Generation = Schemas["Generation"];
 export type ScoreRun = Schemas["ScoreRun"];

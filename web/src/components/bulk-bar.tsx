@@ -5,6 +5,7 @@ import type { Collection } from "../api/types";
 import { formatCount } from "../format";
 import { ErrorNotice } from "./basics";
 import { tellEdit } from "./edit-notice";
+import { MakeMany } from "./make-many";
 
 const graphs = (count: number): string => `${formatCount(count)} ${count === 1 ? "graph" : "graphs"}`;
 
@@ -132,6 +133,7 @@ export function BulkBar({
           Remove
         </button>
       </form>
+      <MakeMany which={which} onDone={onDone} />
       {failure && <ErrorNotice error={failure} what="Nothing was changed." />}
     </section>
   );

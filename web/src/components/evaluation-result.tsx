@@ -5,7 +5,7 @@ import { listEvaluationImages } from "../api/client";
 import { useResource } from "../api/resource";
 import type { Comparison, Evaluation, EvaluationResult, QuestionKind } from "../api/types";
 import { formatCount, formatDelta, formatPercent, formatScore, formatScore3, humanize } from "../format";
-import { Bar, Picture, Segmented, Skeleton } from "./basics";
+import { Bar, Picture, Segmented } from "./basics";
 import { type IntervalRow, Intervals } from "./interval";
 
 const KINDS: QuestionKind[] = ["entity", "attribute", "relation"];
@@ -97,6 +97,21 @@ export function EvaluationFigures({ result, settings }: EvaluationFiguresProps) 
   );
 }
 
+/** Takes the room of a pair of pictures, so that nothing moves when they come. */
+function WaitingPair() {
+  return (
+    <div class="diptych" aria-hidden="true">
+      <div class="diptych-pictures">
+        <div class="picture skeleton" />
+        <div class="picture skeleton" />
+        <span class="under">&nbsp;</span>
+        <span class="under">&nbsp;</span>
+      </div>
+      <div class="small">&nbsp;</div>
+    </div>
+  );
+}
+
 export function EvaluationImages({ evaluation, count = 12 }: { evaluation: Evaluation; count?: number }) {
   const [which, setWhich] = useState<"better" | "worse" | "all">("all");
   const images = useResource(`evaluation-images/${evaluation.id}/${evaluation.state}`, (signal) =>
@@ -121,7 +136,7 @@ export function EvaluationImages({ evaluation, count = 12 }: { evaluation: Evalu
         />
       </div>
       <div class="diptych-grid">
-        {images.loading && !images.value && Array.from({ length: count }, (_, i) => <Skeleton key={i} height={150} />)}
+        {images.loading && !images.value && Array.from({ length: count }, (_, i) => <WaitingPair key={i} />)}
         {items.slice(0, count).map((item) => {
           const delta = item.trained.score - item.base.score;
           return (

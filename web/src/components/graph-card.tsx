@@ -2,6 +2,7 @@
 import { Link } from "wouter-preact";
 import type { CandidateSummary, GraphSummary } from "../api/types";
 import { formatScore } from "../format";
+import { graphTitle } from "../graph-words";
 import { bestAndWorst } from "../ranking";
 import { Bar, Picture } from "./basics";
 import { GraphThumbnail, layoutOnCard } from "./graph-view";
@@ -73,12 +74,12 @@ export function GraphCard({
     <Link
       href={`/graphs/${graph.id}`}
       class={`graph-card ${selected ? "selected" : ""}`}
-      aria-label={`Graph: ${graph.caption || graph.img_id}`}
+      aria-label={`Graph: ${graphTitle(graph)}`}
       data-card
       {...(tabIndex === undefined ? {} : { tabIndex })}
     >
       <div class="graph-card-head">
-        <span class="clamp-2 graph-card-caption">{graph.caption || graph.img_id}</span>
+        <span class="clamp-2 graph-card-caption">{graphTitle(graph)}</span>
         {graph.split === "held_out" && <span class="chip">held out</span>}
       </div>
       <div class="graph-card-drawing">

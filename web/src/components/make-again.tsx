@@ -7,7 +7,7 @@ import { formatCount, humanize } from "../format";
 import { Bar, ErrorNotice, isActive, Panel } from "./basics";
 import { Icon } from "./icon";
 
-interface Run {
+export interface Run {
   kind: "generation" | "score-run";
   id: string;
   /** Scored by this answerer as soon as they are made. */
@@ -17,7 +17,7 @@ interface Run {
 const WORDS = { generation: "made", "score-run": "scored" };
 
 /** Follows a run to its end; a generation is scored right after. */
-function Following({ run, onNext, onDone }: { run: Run; onNext: (run: Run) => void; onDone: () => void }) {
+export function Following({ run, onNext, onDone }: { run: Run; onNext: (run: Run) => void; onDone: () => void }) {
   const found = useResource<Generation | ScoreRun>(
     `${run.kind}/${run.id}`,
     (signal) => (run.kind === "generation" ? api.getGeneration(run.id, signal) : api.getScoreRun(run.id, signal)),
@@ -61,7 +61,7 @@ export function MakeAgain({ graph, shown, onDone }: { graph: string; shown: Cand
   const scorers = useResource("scorers", api.listScorers, { keep: true });
   const facts = shown[0]?.generation;
   const [form, setForm] = useState<{ seed: string; steps?: string; guidance?: string; count?: string; answerer?: string }>({ seed: "1" });
-  const known = [...new Set(["shapes", ...(scorers.value?.items ?? []).map(({ name }) => name)])];
+  const known = [...new Set(["shapes", "shapes-boxes", ...(scorers.value?.items ?? []).map(({ name }) => name)])];
   const answerer = form.answerer ?? shown[0]?.answers[0]?.answerer ?? known[0] ?? "shapes";
   const steps = form.steps ?? String(facts?.num_inference_steps ?? 20);
   const guidance = form.guidance ?? (facts ? String(facts.guidance_scale) : "");

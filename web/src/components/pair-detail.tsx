@@ -4,6 +4,7 @@ import { Link } from "wouter-preact";
 import * as api from "../api/client";
 import { useResource } from "../api/resource";
 import type { AnswerValue, Candidate, GraphDetail, Pair } from "../api/types";
+import { graphTitle } from "../graph-words";
 import { formatCount, formatScore } from "../format";
 import { litBy, type Focus } from "../question-tree";
 import { Panel, Picture, Skeleton } from "./basics";
@@ -46,7 +47,7 @@ export function PairDetail({
   const hidden = blind && revealed !== key;
   const zoom = useLinkedZoom(key);
   const value: GraphDetail | undefined = graph.value?.id === pair.graph_id ? graph.value : undefined;
-  const lit = useMemo(() => (focus && value ? litBy(focus, value.questions, value.relations) : null), [focus, value]);
+  const lit = useMemo(() => (focus && value ? litBy(focus, value.questions, value.relations, value.objects) : null), [focus, value]);
   const order = blind ? blindOrder(pair) : (["winner", "loser"] as const);
   const sides = order
     .map((side) => candidates.value?.items.find((candidate) => candidate.id === pair[side].id))
@@ -74,7 +75,7 @@ export function PairDetail({
       <div class="row spread row-wrap">
         <h2 class="grow truncate">
           <Link href={`/graphs/${pair.graph_id}`} class="link pair-caption">
-            {value?.caption || pair.caption || "Graph"}
+            {pair.caption || (value && graphTitle(value)) || "Graph"}
           </Link>
         </h2>
         <div class="row row-wrap">

@@ -1,37 +1,58 @@
 /** One graph: drawn, asked about, answered; hovering any part lights up what belongs to it. */
-import { useMemo, useState } from "preact/hooks";
+import { useMemo, useRef, useState } from "preact/hooks";
 import { Link } from "wouter-preact";
 import * as api from "../api/client";
 import { useAddress } from "../address";
 import { useResource } from "../api/resource";
-import type { Candidate } from "../api/types";
-import { Bar, Empty, ErrorNotice, Panel, Picture, Skeleton } from "../components/basics";
+import type { Candidate, SceneObject } from "../api/types";
+import { Bar, Empty, ErrorNotice, Panel, Picture, Segmented, Skeleton } from "../components/basics";
+import { DetectionBoxes } from "../components/detection-boxes";
 import { GraphCuration } from "../components/graph-curation";
 import { GraphDocument } from "../components/graph-document";
 import { GraphView } from "../components/graph-view";
 import { Icon } from "../components/icon";
+import { InversionView } from "../components/inversion";
 import { MakeAgain } from "../components/make-again";
 import { QuestionMatrix } from "../components/question-matrix";
 import { formatScore, formatScore3, humanize, metricLabel, shortHash } from "../format";
+import { graphTitle } from "../graph-words";
 import { usePageTitle } from "../page-title";
-import { litBy, readTarget, type Focus } from "../question-tree";
+import { litBy, readTarget, type Focus, type Lit } from "../question-tree";
 import { bestAndWorst } from "../ranking";
 
 const METRICS = ["dpg", "attribute", "spatial", "three_in_one"];
 
-function CandidateCard({ candidate, tone }: { candidate: Candidate; tone: "winner" | "loser" | undefined }) {
+function CandidateCard({
+  candidate,
+  tone,
+  objects,
+  lit,
+  onFocus,
+  onPaths,
+}: {
+  candidate: Candidate;
+  tone: "winner" | "loser" | undefined;
+  objects: SceneObject[];
+  lit: Lit | null;
+  onFocus: (focus: Focus | null) => void;
+  /** Shows its sampling path and inversion; not there for pictures from elsewhere. */
+  onPaths: (() => void) | undefined;
+}) {
   const [open, setOpen] = useState(false);
   const { generation } = candidate;
   const answerer = candidate.answers.find((answer) => answer.answerer);
   return (
     <article class="candidate" aria-label={`Candidate ${candidate.index + 1}`}>
-      <Picture
-        src={candidate.image_url}
-        alt={`Candidate ${candidate.index + 1}`}
-        tone={tone}
-        lazy={false}
-        badge={<span class={`badge ${tone ?? ""}`}>{tone ? (tone === "winner" ? "best" : "worst") : `#${candidate.index + 1}`}</span>}
-      />
+      <div class="candidate-picture">
+        <Picture
+          src={candidate.image_url}
+          alt={`Candidate ${candidate.index + 1}`}
+          tone={tone}
+          lazy={false}
+          badge={<span class={`badge ${tone ?? ""}`}>{tone ? (tone === "winner" ? "best" : "worst") : `#${candidate.index + 1}`}</span>}
+        />
+        <DetectionBoxes detections={candidate.detections} objects={objects} lit={lit} onFocus={onFocus} />
+      </div>
       <dl class="score-list">
         {METRICS.filter((name) => candidate.scores?.[name] != null).map((name) => (
           <div key={name} class="score-row">
@@ -44,9 +65,16 @@ function CandidateCard({ candidate, tone }: { candidate: Candidate; tone: "winne
         ))}
         {!candidate.scores && <span class="faint small">not scored yet</span>}
       </dl>
-      <button type="button" class="button button-quiet button-small provenance-toggle" aria-expanded={open} onClick={() => setOpen(!open)}>
-        <Icon name={open ? "down" : "right"} size={12} /> Provenance
-      </button>
+      <div class="row row-wrap">
+        <button type="button" class="button button-quiet button-small provenance-toggle" aria-expanded={open} onClick={() => setOpen(!open)}>
+          <Icon name={open ? "down" : "right"} size={12} /> Provenance
+        </button>
+        {onPaths && (
+          <button type="button" class="button button-quiet button-small provenance-toggle" title="Its sampling path against its inversion" onClick={onPaths}>
+            <Icon name="jobs" size={12} /> Paths
+          </button>
+        )}
+      </div>
       {open && (
         <dl class="facts">
           <dt>Seed</dt>
@@ -89,7 +117,7 @@ export function GraphPage({ id }: { id: string }) {
   });
   const [focus, setFocus] = useState<Focus | null>(null);
   const [address, change] = useAddress();
-  usePageTitle(graph.value?.caption || graph.value?.img_id || "Graph");
+  usePageTitle(graph.value ? graphTitle(graph.value) : "Graph");
 
   const value = graph.value;
   // One generation's at a time: scores of different seeds and steps side by side would be compared by mistake.
@@ -98,10 +126,14 @@ export function GraphPage({ id }: { id: string }) {
   const generation = address.generation && generations.includes(address.generation) ? address.generation : generations[0];
   const items = useMemo(() => every.filter((candidate) => candidate.generation.id === generation), [candidates.value, generation]);
   const lit = useMemo(
-    () => (focus && value ? litBy(focus, value.questions, value.relations) : null),
+    () => (focus && value ? litBy(focus, value.questions, value.relations, value.objects) : null),
     [focus, value],
   );
   const ranking = bestAndWorst(items, "dpg");
+  // A picture from elsewhere has no sampling path to compare with.
+  const sampledHere = items.filter((candidate) => candidate.generation.sampler === "ddim");
+  const inverted = sampledHere.find((candidate) => candidate.id === address.inversion) ?? sampledHere[0];
+  const inversionPanel = useRef<HTMLDivElement>(null);
   const focused = useMemo(() => {
     if (!value || !lit) return null;
     const ids = [...lit.questions];
@@ -127,7 +159,7 @@ export function GraphPage({ id }: { id: string }) {
           <Link href="/graphs" class="crumb">
             <Icon name="left" size={12} /> Graphs
           </Link>
-          <h1>{value ? value.caption || value.img_id : <Skeleton height={24} width={360} />}</h1>
+          <h1>{value ? graphTitle(value) : <Skeleton height={24} width={360} />}</h1>
           {value && (
             <p class="row row-wrap small">
               <span class="mono">{value.img_id}</span>
@@ -228,6 +260,17 @@ export function GraphPage({ id }: { id: string }) {
                   key={candidate.id}
                   candidate={candidate}
                   tone={candidate.id === ranking.best ? "winner" : candidate.id === ranking.worst ? "loser" : undefined}
+                  objects={value?.objects ?? []}
+                  lit={lit}
+                  onFocus={setFocus}
+                  onPaths={
+                    candidate.generation.sampler === "ddim"
+                      ? () => {
+                          change({ inversion: candidate.id });
+                          inversionPanel.current?.scrollIntoView({ block: "start" });
+                        }
+                      : undefined
+                  }
                 />
               ))}
             </div>
@@ -238,6 +281,25 @@ export function GraphPage({ id }: { id: string }) {
         )}
         </div>
       </div>
+
+      {inverted && (
+        <div ref={inversionPanel}>
+          <Panel
+            title="Inversion against sampling"
+            label="Inversion against sampling"
+            extra={
+              <Segmented
+                label="Candidate whose paths are compared"
+                value={inverted.id}
+                options={sampledHere.map(({ id, index }) => ({ value: id, label: `#${index + 1}` }))}
+                onChange={(chosen) => change({ inversion: chosen })}
+              />
+            }
+          >
+            <InversionView key={inverted.id} candidate={inverted.id} />
+          </Panel>
+        </div>
+      )}
 
       {value && (
         <div class="graph-layout even">

@@ -17,6 +17,7 @@ import { ScoreFacet } from "../components/score-facet";
 import { Unchanged } from "../components/unchanged";
 import { VirtualGrid } from "../components/virtual-grid";
 import { formatCount, formatScore, humanize, metricLabel } from "../format";
+import { graphTitle } from "../graph-words";
 import { usePageTitle } from "../page-title";
 
 const WORDS = ["label", "attribute", "relation"] as const;
@@ -194,7 +195,7 @@ export function GraphsPage() {
                           tabIndex={tabIndex}
                           checked={isChosen}
                           disabled={all}
-                          aria-label={`Choose ${graph.caption || graph.img_id}`}
+                          aria-label={`Choose ${graphTitle(graph)}`}
                           onChange={() => toggle(graph.id)}
                         />
                       </label>

@@ -11,6 +11,7 @@ import { Bar, Empty, ErrorNotice, isActive, Panel, Picture, Skeleton, StateChip 
 import { Curve, IntervalCurve, type Look } from "../components/curve";
 import { EvaluationFigures, EvaluationImages } from "../components/evaluation-result";
 import { Icon, type IconName } from "../components/icon";
+import { JobInversion } from "../components/job-inversion";
 import { formatBytes, formatCount, formatNumber, formatSeconds, formatTime, humanize, shortHash } from "../format";
 import { CURVES, jobTitle, secondsOf, specRows } from "../job-facts";
 import { usePageTitle } from "../page-title";
@@ -236,6 +237,17 @@ export function JobPage({ id }: { id: string }) {
       </>
     );
   }
+  // The result stands above the curves: they wait for it, so that nothing is pushed away.
+  if (!value || (evaluations.value === undefined && evaluations.error === undefined)) {
+    return (
+      <>
+        <div class="page-head">
+          <h1>Job</h1>
+        </div>
+        <Skeleton height="75vh" />
+      </>
+    );
+  }
   const finals = all.filter((item) => item.kind !== "progress");
   const evaluation = finals.find((item) => item.result) ?? finals[0];
   const share = value?.progress?.total ? value.progress.done / value.progress.total : 0;
@@ -330,6 +342,8 @@ export function JobPage({ id }: { id: string }) {
       )}
 
       {value ? <Samples job={value} /> : <Skeleton height={240} />}
+
+      {value?.spec?.pairing_id && <JobInversion job={value} pairing={value.spec.pairing_id} />}
 
       <div class="graph-layout even">
         <Log

@@ -1,10 +1,10 @@
 /** The first page: the demo while it fills, its result at the end; without a demo, what to do next. */
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { Link } from "wouter-preact";
 import * as api from "../api/client";
 import { useMetrics } from "../api/metrics";
 import { useResource } from "../api/resource";
-import type { Demo, DemoStage, Evaluation, Job } from "../api/types";
+import type { Demo, DemoStage, Evaluation, ImportSummary, Job } from "../api/types";
 import { Bar, ErrorNotice, isActive, Panel, Skeleton, StateChip } from "../components/basics";
 import { EvaluationFigures, EvaluationImages, intervalRow } from "../components/evaluation-result";
 import { Icon } from "../components/icon";
@@ -14,6 +14,8 @@ import { CURVES, jobTitle } from "../job-facts";
 import { usePageTitle } from "../page-title";
 import { GraphCard } from "../components/graph-card";
 import { DropZone } from "../components/drop-zone";
+import { MakeMany } from "../components/make-many";
+import { ImportCounts } from "./imports";
 import { JobCurve } from "./job";
 
 const DONE = new Set(["done", "succeeded", "finished", "completed"]);
@@ -231,23 +233,48 @@ function DemoStarter({ onStarted }: { onStarted: () => void }) {
   );
 }
 
-function FirstRun({ graphs }: { graphs: number }) {
+/** The way with one's own graphs: what is done is ticked, what comes next stands out. */
+function FirstRun({ graphs, jobs }: { graphs: number; jobs: number }) {
+  // Held-out graphs get none: a job makes its own when it compares.
+  const without = { split: "train", has_candidates: false };
+  const bare = useResource(`first-run-bare/${graphs}`, (signal) => api.listGraphs({ ...without, limit: 1, facets: false }, signal), { keep: true });
+  const withThem = useResource(`first-run-with/${graphs}`, (signal) => api.listGraphs({ has_candidates: true, limit: 1, facets: false }, signal), { poll: () => 8000, keep: true });
+  const pairings = useResource("first-run-pairings", api.listPairings, { poll: () => 8000, keep: true });
+  const isBare = (bare.value?.total ?? 0) > 0;
+  // Stays until the page is left, so that one sees how far it is.
+  const [wasBare, setWasBare] = useState(false);
+  useEffect(() => {
+    if (isBare) setWasBare(true);
+  }, [isBare]);
   const steps: { title: string; text: string; href: string; action: string; done: boolean }[] = [
     { title: "Bring graphs", text: "A LAION-SG file, array or JSON lines, gzip too.", href: "/imports", action: "Import", done: graphs > 0 },
-    { title: "Make four candidates each", text: "On a graph's page, or diptych generate and diptych score: seeds, steps and model are recorded.", href: "/graphs", action: "Graphs", done: false },
-    { title: "Pair and freeze", text: "Winners and losers follow from the scores by a policy that you turn.", href: "/pairs", action: "Pairs", done: false },
-    { title: "Train and compare", text: "A job trains on the frozen pairs; held-out graphs tell whether it helped.", href: "/jobs", action: "Jobs", done: false },
+    { title: "Make four candidates each", text: "Pictures of every graph, each asked every question. Seeds, steps and model are recorded.", href: "/graphs", action: "Look at graphs", done: (withThem.value?.total ?? 0) > 0 },
+    { title: "Pair and freeze", text: "Winners and losers follow from the scores by a policy that you turn; votes can count too.", href: "/pairs", action: "Pair", done: (pairings.value?.items.length ?? 0) > 0 },
+    { title: "Train and compare", text: "A job trains on the frozen pairs; held-out graphs tell whether it helped.", href: "/jobs", action: "Train", done: jobs > 0 },
   ];
+  const next = steps.findIndex(({ done }) => !done);
   return (
     <ol class="first-run">
       {steps.map((step, index) => (
-        <li key={step.title} class={`panel first-step ${step.done ? "done" : ""}`}>
+        <li key={step.title} class={`panel first-step ${step.done ? "done" : ""} ${index === next ? "next" : ""}`} aria-current={index === next ? "step" : undefined}>
           <span class="first-number">{step.done ? <Icon name="check" size={14} /> : index + 1}</span>
           <h2>{step.title}</h2>
           <p class="quiet">{step.text}</p>
-          <Link href={step.href} class="button button-small">
-            {step.action}
-          </Link>
+          <div class="row row-wrap">
+            {index === 1 && graphs > 0 && (isBare || wasBare) && (
+              <MakeMany
+                which={{ filter: without }}
+                primary={index === next}
+                onDone={() => {
+                  bare.reload();
+                  withThem.reload();
+                }}
+              />
+            )}
+            <Link href={step.href} class={`button button-small ${index === next && index !== 1 ? "button-primary" : ""}`}>
+              {step.action}
+            </Link>
+          </div>
         </li>
       ))}
     </ol>
@@ -269,6 +296,22 @@ export function OverviewPage() {
   const shownJobs = jobItems.filter((job) => isActive(job.state));
   const results = evaluations.value?.items ?? [];
   const isDemo = demo.value != null;
+  const [taken, setTaken] = useState<ImportSummary | null>(null);
+  // What the page holds depends on all of them: shown at once, nothing pushes anything else away.
+  const ready = [demo, jobs, evaluations, graphs].every(({ value, error }) => value !== undefined || error !== undefined);
+  if (!ready) {
+    return (
+      <>
+        <div class="page-head">
+          <div>
+            <h1>From a scene graph to a better model</h1>
+            <p>&nbsp;</p>
+          </div>
+        </div>
+        <Skeleton height="75vh" />
+      </>
+    );
+  }
 
   return (
     <>
@@ -284,7 +327,6 @@ export function OverviewPage() {
         {isDemo && running && <StateChip state="running" />}
       </div>
       {demo.error && <ErrorNotice error={demo.error} what="The state of the demo could not be read." />}
-      {!demo.value && demo.loading && <Skeleton height={120} />}
       {isDemo && demo.value && (
         <Panel label="Progress of the demo">
           <div class="stack">
@@ -300,8 +342,26 @@ export function OverviewPage() {
       {demo.value === null && (
         <>
           <DemoStarter onStarted={demo.reload} />
-          <FirstRun graphs={total ?? 0} />
-          {total === 0 && <DropZone onImported={() => graphs.reload()} />}
+          <FirstRun graphs={total ?? 0} jobs={jobItems.length} />
+          {total === 0 && (
+            <DropZone
+              onImported={(summary) => {
+                setTaken(summary);
+                graphs.reload();
+              }}
+            />
+          )}
+          {taken && (
+            <Panel label="What came of the file">
+              <div class="row row-wrap" role="status">
+                <strong class="truncate">{taken.file.split("/").at(-1)}</strong>
+                <ImportCounts summary={taken} />
+                <Link href={`/imports/${taken.id}`} class="link row">
+                  {taken.rejected > 0 ? "Why records were rejected" : "The import"} <Icon name="arrow" size={13} />
+                </Link>
+              </div>
+            </Panel>
+          )}
         </>
       )}
       <Result evaluations={results} jobs={jobItems} objective={typeof demo.value?.summary?.objective === "string" ? demo.value.summary.objective : null} />

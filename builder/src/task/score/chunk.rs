@@ -16,7 +16,7 @@ use crate::score_card::{MetricScore, ScoreCard};
 use crate::scorer::{ImageScorer, Subject};
 use crate::store::candidate::Unscored;
 use crate::store::score_run::ScoreRun;
-use crate::store::{answer, graph, question, score_card as card};
+use crate::store::{answer, detection, graph, question, score_card as card};
 use crate::task::{TaskContext, get_blobs, on_thread, sampling};
 use crate::{Error, Result};
 
@@ -26,6 +26,7 @@ pub(super) struct Rows {
     pub questions: Vec<question::Question>,
     pub answers: Vec<answer::Answer>,
     pub cards: Vec<card::ScoreCard>,
+    pub detections: Vec<detection::Detection>,
     /// Why a candidate has not every score, though somebody looked at it.
     pub refused: Vec<(Uuid, String)>,
 }
@@ -179,8 +180,14 @@ fn look(
     for (one, verdicts) in seen.iter().zip(scorer.score_many(&subjects)) {
         match verdicts {
             Ok(verdicts) => {
-                let cards = verdicts.iter().filter_map(|(metric, verdict)| row(one.id, run, metric, verdict));
+                let cards = verdicts.scores.iter().filter_map(|(metric, verdict)| row(one.id, run, metric, verdict));
                 outcome.rows.cards.extend(cards);
+                outcome.rows.detections.extend(verdicts.detections.map(|found| detection::Detection {
+                    candidate_id: one.id,
+                    answerer: run.answerer.clone(),
+                    answerer_version: run.answerer_version.clone(),
+                    found: json!(found),
+                }));
                 outcome.scored.push(one.id);
             }
             Err(error) => outcome.failures.push((one.id, error)),
