@@ -44,6 +44,7 @@ setup-browser: tests/browser/node_modules/.installed
 test: build lint setup-browser
 	$(CARGO) test --release --locked --workspace
 	python3 tests/schema/run.py
+	python3 tests/client/run.py
 	cd web && npm test
 	cd tests/browser && npm test
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import datasets
 from diptych_client import Client
-from diptych_client.api.candidates import find_candidate_image, list_candidates
 from diptych_client.api.candidates import create_generation, find_generation
 from diptych_client.api.exchange import create_export, find_export
 from diptych_client.api.graphs import create_import, list_graphs, list_rejects
@@ -74,7 +73,7 @@ def main():
 
     policy = {"weights": {"dpg": 1.0, "votes": 0.5}, "margin": 0.0, "select": "best_worst"}
     contest = done(show_vote_queue.sync(client=client, voter="client")).items[0]
-    vote = CreateVoteRequest(left_id=contest.left.candidate_id, right_id=contest.right.candidate_id, choice="left", voter="client")
+    vote = CreateVoteRequest(left_id=contest.left.id, right_id=contest.right.id, choice="left", voter="client")
     done(create_vote.sync(client=client, body=vote))
     policy = {"weights": {"dpg": 1.0}, "margin": 0.0, "select": "best_worst"}
     preview = done(preview_pairing.sync(client=client, body=PreviewPairingRequest.from_dict({"policy": policy})))

@@ -221,7 +221,7 @@ impl Plane {
                 continue;
             }
             let (even, odd) = row.split_at_mut(length);
-            let (first, second) = if self.left % 2 == 0 { (even, odd) } else { (odd, even) };
+            let (first, second) = if self.left.is_multiple_of(2) { (even, odd) } else { (odd, even) };
             let from = &image[y * self.width..][..self.width];
             part(from, &mut first[self.left / 2..], &mut second[self.left.div_ceil(2)..]);
         }
@@ -286,13 +286,13 @@ fn pixel_tiles<const ACROSS: usize>(across: usize, halves: &[f32], to: &mut [f32
         let mut first = 0;
         while first < across {
             let span = if ACROSS > 0 { ACROSS } else { SPAN.min(across - first) };
-            let half = |p: usize, odd: usize| &rows[p][odd * (across + 1) + first..][..span + 1];
+            let half = |p: usize, odd: usize| &rows[p][odd * (across + 1) + first..][..=span];
             for i in 0..4 {
                 // Bᵀ: d0 − d2, d1 + d2, d2 − d1, d1 − d3.
                 let (a, b, sign) = [(0, 2, -1.), (1, 2, 1.), (2, 1, -1.), (1, 3, -1.)][i];
                 let (mut even, mut odd) = ([0_f32; SPAN + 1], [0_f32; SPAN + 1]);
                 for (sums, side) in [(&mut even, 0), (&mut odd, 1)] {
-                    let sums = &mut sums[..span + 1];
+                    let sums = &mut sums[..=span];
                     for ((sum, a), b) in sums.iter_mut().zip(half(a, side)).zip(half(b, side)) {
                         *sum = a + sign * b;
                     }
@@ -384,6 +384,7 @@ const LANES: usize = 16;
 #[multiversion(targets = "simd")]
 fn transform_kernels(g: &Geometry, weight: Kernels, first: usize, kernels: &mut [f32]) {
     // G: g0, (g0 + g1 + g2) / 2, (g0 − g1 + g2) / 2, g2.
+    #[expect(clippy::inline_always, reason = "only inside of its caller does it get the caller's instructions")]
     #[inline(always)]
     fn spread(g: [[f32; LANES]; 3]) -> [[f32; LANES]; 4] {
         let mut to = [[0.; LANES]; 4];
@@ -441,6 +442,7 @@ fn transform_kernels(g: &Geometry, weight: Kernels, first: usize, kernels: &mut 
 #[multiversion(targets = "simd")]
 fn gradient_of_kernel(stride: usize, u: &[f32], dw: &mut [f32]) {
     // Gᵀ: u0 + (u1 + u2) / 2, (u1 − u2) / 2, (u1 + u2) / 2 + u3.
+    #[expect(clippy::inline_always, reason = "only inside of its caller does it get the caller's instructions")]
     #[inline(always)]
     fn gather(u: [[f32; LANES]; 4]) -> [[f32; LANES]; 3] {
         let mut to = [[0.; LANES]; 3];
