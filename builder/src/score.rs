@@ -13,6 +13,10 @@ use std::collections::HashMap;
 
 /// Changes whenever the same answers would give other scores.
 pub const FORMULA_VERSION: &str = "1";
+/// DPG-Bench's score of a candidate as the published script has it.
+pub const DPG_REFERENCE: &str = "dpg_reference";
+/// The metrics that follow from the answers to a graph's questions, by the names that the store, the API and policies use.
+pub const METRICS: [&str; 5] = ["dpg", DPG_REFERENCE, "attribute", "spatial", "three_in_one"];
 
 /// Version of the scorer that these formulas make of an answerer: another formula is another scorer, and leaves the scores
 /// of the old one standing.
@@ -37,6 +41,7 @@ pub fn score_card(questions: &QuestionDag, answers: &[Answer]) -> ScoreCard {
     let spatial = t2i_compbench::spatial(&sheet);
     ScoreCard {
         dpg: dpg::score(&sheet),
+        dpg_reference: dpg::reference(&sheet),
         three_in_one: t2i_compbench::three_in_one(&sheet, &attribute, &spatial),
         attribute,
         spatial,
@@ -55,6 +60,8 @@ struct Row<'a> {
     /// Of a yes; none if the question was refused.
     probability: Option<f64>,
     yes: bool,
+    /// Whether anything was said at all, be it a refusal.
+    told: bool,
 }
 
 impl<'a> Sheet<'a> {
@@ -63,12 +70,14 @@ impl<'a> Sheet<'a> {
         let rows = questions
             .questions()
             .map(|question| {
-                let answer = answers.get(&question.id).filter(|answer| answer.value != AnswerValue::CannotAnswer);
+                let told = answers.get(&question.id);
+                let answer = told.filter(|answer| answer.value != AnswerValue::CannotAnswer);
                 Row {
                     question,
                     // A probability that is no number is no answer either.
                     probability: answer.map(|answer| f64::from(answer.probability)).filter(|p| !p.is_nan()),
                     yes: answer.is_some_and(|answer| answer.value == AnswerValue::Yes),
+                    told: told.is_some(),
                 }
             })
             .collect();
@@ -131,7 +140,8 @@ mod tests {
     #[test]
     fn all_right() {
         let card = card("yyyyyyyy");
-        assert_eq!(card.metrics().map(|(_, metric)| metric.score), [Some(1.0); 4]);
+        assert_eq!(card.metrics().map(|(_, metric)| metric.score), [Some(1.0); 5]);
+        assert_eq!(card.metrics().map(|(name, _)| name), METRICS);
         assert_eq!((card.answered, card.refused), (8, 0));
     }
 
@@ -168,5 +178,17 @@ mod tests {
         assert_eq!(card.dpg.score, None);
         assert_eq!(card.dpg.parts["relation"], 1.0);
         assert_eq!((card.attribute.score, card.spatial.score), (Some(1.0), Some(1.0)));
+    }
+
+    #[test]
+    fn the_published_script_knows_yes_and_everything_else() {
+        let found = card("nyyyyyy?").dpg_reference;
+        // Masked: the first thing's two attributes and both relations. Categories are not masked.
+        assert_eq!(found.score, Some(3.0 / 8.0));
+        assert_eq!((found.parts["entity"], found.parts["attribute"], found.parts["relation"]), (0.5, 1.0, 0.5));
+        assert_eq!((found.parts["entity - whole"], found.parts["relation - spatial"]), (0.5, 1.0));
+        assert_eq!((found.parts["attribute - color"], found.parts["relation - non-spatial"]), (1.0, 0.0));
+        // What nobody was asked makes its picture fail there too.
+        assert_eq!(card("yyyyyyy").dpg_reference, crate::score_card::MetricScore::default());
     }
 }

@@ -15,6 +15,7 @@ pub mod collection;
 pub mod edit;
 pub mod evaluation;
 pub mod export;
+pub mod frechet_distance;
 pub mod generation;
 pub mod graph;
 pub mod graph_revision;

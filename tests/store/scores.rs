@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::database::TestDatabase;
 use anyhow::{Context, Result};
 use builder::Error;
+use builder::store::candidate::ScoredBy;
 use builder::store::pairing::{self, Pair};
 use builder::store::score_card::{self, Scope};
 use builder::store::state::Split;
@@ -128,11 +129,16 @@ async fn questions_answers_and_what_is_still_unscored() -> Result<()> {
     assert_eq!((stored.len(), stored[0].value.as_str()), (1, "cannot_answer"));
 
     // Everything is scored by shapes 1 and nothing by shapes 2.
-    assert!(candidate::unscored(&mut conn, None, "shapes", "1", None, 100).await?.is_empty());
-    let first = candidate::unscored(&mut conn, None, "shapes", "2", None, 5).await?;
+    let by = |answerer_version, metric| ScoredBy { answerer: "shapes", answerer_version, metric };
+    assert!(candidate::unscored(&mut conn, None, by("1", None), None, 100).await?.is_empty());
+    let first = candidate::unscored(&mut conn, None, by("2", None), None, 5).await?;
     let after = first.last().map(|one| (one.graph_id, one.id));
-    let second = candidate::unscored(&mut conn, None, "shapes", "2", after, 5).await?;
+    let second = candidate::unscored(&mut conn, None, by("2", None), after, 5).await?;
     assert_eq!((first.len(), second.len()), (5, 3));
+    // A metric that came later is still to be computed.
+    for (metric, left) in [("dpg", 0), ("dpg_reference", 8)] {
+        assert_eq!(candidate::count_unscored(&mut conn, None, by("1", Some(metric))).await?, left, "{metric}");
+    }
     drop(conn);
     database.close().await
 }

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::{TaskContext, error_text, evaluate, export, generate, score, train};
+use super::{TaskContext, error_text, evaluate, export, frechet, generate, score, train};
 use crate::store::queue;
 use crate::{Error, Result};
 
@@ -52,6 +52,8 @@ pub enum Task {
     Evaluate(Uuid),
     /// An export.
     Export(Uuid),
+    /// A Fréchet distance.
+    Frechet(Uuid),
 }
 
 impl Task {
@@ -62,6 +64,7 @@ impl Task {
             Self::Train(id) => (TrainTask::IDENTIFIER, id),
             Self::Evaluate(id) => (EvaluateTask::IDENTIFIER, id),
             Self::Export(id) => (ExportTask::IDENTIFIER, id),
+            Self::Frechet(id) => (FrechetTask::IDENTIFIER, id),
         }
     }
 
@@ -72,6 +75,7 @@ impl Task {
             TrainTask::IDENTIFIER => Some(Self::Train(id)),
             EvaluateTask::IDENTIFIER => Some(Self::Evaluate(id)),
             ExportTask::IDENTIFIER => Some(Self::Export(id)),
+            FrechetTask::IDENTIFIER => Some(Self::Frechet(id)),
             _ => None,
         }
     }
@@ -83,6 +87,7 @@ impl Task {
             Self::Train(id) => train::run(context, id).await,
             Self::Evaluate(id) => evaluate::run(context, id).await,
             Self::Export(id) => export::run(context, id).await,
+            Self::Frechet(id) => frechet::run(context, id).await,
         }
     }
 
@@ -93,6 +98,7 @@ impl Task {
             Self::Train(id) => train::fail(context, id, error).await,
             Self::Evaluate(id) => evaluate::fail(context, id, error).await,
             Self::Export(id) => export::fail(context, id, error).await,
+            Self::Frechet(id) => frechet::fail(context, id, error).await,
         }
     }
 
@@ -172,6 +178,7 @@ async fn run_worker(context: &TaskContext, concurrency: usize) -> Result<()> {
         .define_job::<TrainTask>()
         .define_job::<EvaluateTask>()
         .define_job::<ExportTask>()
+        .define_job::<FrechetTask>()
         .init()
         .await
         .map_err(|error| Error::Queue(error.to_string()))?;
@@ -252,3 +259,4 @@ handler!(ScoreTask, "score", Score);
 handler!(TrainTask, "train", Train);
 handler!(EvaluateTask, "evaluate", Evaluate);
 handler!(ExportTask, "export", Export);
+handler!(FrechetTask, "frechet", Frechet);

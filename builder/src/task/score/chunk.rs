@@ -71,7 +71,10 @@ pub(super) async fn score(
         })
         .collect();
     let complete = |one: &Unscored| match (known.get(&one.id), asked.get(&one.graph_id)) {
-        (Some(answers), Some((_, questions))) => answers.len() == questions.len(),
+        (Some(answers), Some((_, questions))) => {
+            let told = answers.iter().filter(|one| one.value != AnswerValue::CannotAnswer);
+            told.count() == questions.len()
+        }
         _ => false,
     };
     let (answered, open): (Vec<Unscored>, Vec<Unscored>) =
@@ -108,12 +111,12 @@ pub(super) async fn score(
     .await
 }
 
-/// A yes or no that is there already; a refusal is asked again.
+/// An answer that is there already; a refusal is asked again.
 fn recorded(row: &answer::Answer) -> Option<Answer> {
     let value = match row.value.as_str() {
         "yes" => AnswerValue::Yes,
         "no" => AnswerValue::No,
-        _ => return None,
+        _ => AnswerValue::CannotAnswer,
     };
     let question = u32::try_from(row.question_id).ok()?;
     Some(Answer { question, value, probability: row.probability, seconds: row.latency_ms.map(|ms| ms / 1000.0) })

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use builder::answer::Answerer;
 use builder::answer::blip_vqa::BlipVqaAnswerer;
+use builder::answer::openai::OpenAiAnswerer;
 use builder::answer::recorded::RecordedAnswers;
 use builder::dpg_bench::question_file::QuestionFile;
 use builder::dpg_bench::run::{self, CategoryScore, ImageScore, Outcome, Settings};
@@ -19,11 +20,13 @@ use builder::score::recorded;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use super::super::endpoint::{self, OpenAi};
 use super::super::{Told, Usage, lint, output};
 
 mod ask;
 mod boxes;
-mod openai;
+
+pub(in super::super) use boxes::of_graph;
 
 /// What is a picture, by the end of its name.
 const PICTURES: [&str; 11] = ["bmp", "gif", "jpeg", "jpg", "pgm", "png", "ppm", "tif", "tiff", "webp", "avif"];
@@ -82,7 +85,7 @@ pub(crate) struct Folder {
     #[arg(long, default_value = "cpu", requires = "model")]
     device: String,
     #[command(flatten)]
-    openai: openai::OpenAi,
+    openai: OpenAi,
 }
 
 /// One question a noun phrase; the other metrics share the graph's questions.
@@ -170,7 +173,12 @@ impl Folder {
             ask::everything(folder, images, questions, graphs, answerer, num_crops, self.resolution)
         };
         match name {
-            "openai" => self.openai.with(all),
+            "openai" => {
+                let answerer = OpenAiAnswerer::new(self.openai.settings("--answerer openai")?)?;
+                let found = all(&answerer);
+                endpoint::tell("openai", answerer.spent());
+                Ok(found)
+            }
             "blip-vqa" => {
                 let Some(model) = &self.model else {
                     return Err(Usage("--answerer blip-vqa needs --model DIR".to_owned()).into());
@@ -278,7 +286,8 @@ fn describe(image: &ImageScore) -> String {
     }
 }
 
-fn read_graphs(path: &Path) -> anyhow::Result<Vec<SceneGraph>> {
+/// The graphs of a file; rejected records are told.
+pub(in super::super) fn read_graphs(path: &Path) -> anyhow::Result<Vec<SceneGraph>> {
     let mut graphs = Vec::new();
     for record in lint::open(path)? {
         match record {
