@@ -7,7 +7,7 @@ pub mod recorded;
 pub mod t2i_compbench;
 
 use crate::answer::{Answer, AnswerValue};
-use crate::question::{Question, QuestionDag};
+use crate::question::{Question, QuestionDag, TEMPLATE_VERSION};
 use crate::score_card::ScoreCard;
 use std::collections::HashMap;
 
@@ -18,19 +18,20 @@ pub const DPG_REFERENCE: &str = "dpg_reference";
 /// The metrics that follow from the answers to a graph's questions, by the names that the store, the API and policies use.
 pub const METRICS: [&str; 5] = ["dpg", DPG_REFERENCE, "attribute", "spatial", "three_in_one"];
 
-/// Version of the scorer that these formulas make of an answerer: another formula is another scorer, and leaves the scores
+/// Version of the scorer that these formulas make of who judges: another formula is another scorer, and leaves the scores
 /// of the old one standing.
-pub fn scorer_version(answerer_version: &str) -> String {
-    versioned(answerer_version, FORMULA_VERSION)
+pub fn scorer_version(version: &str) -> String {
+    versioned(version, "formula", FORMULA_VERSION)
 }
 
-fn versioned(answerer_version: &str, formula_version: &str) -> String {
-    // The first formulas are those of scores from before there was a second.
-    if formula_version == "1" {
-        answerer_version.to_owned()
-    } else {
-        format!("{answerer_version}+formula-{formula_version}")
-    }
+/// Version of the answers that an answerer gives to our questions: in another wording they are other answers.
+pub fn answers_version(answerer_version: &str) -> String {
+    versioned(answerer_version, "wording", TEMPLATE_VERSION)
+}
+
+fn versioned(version: &str, what: &str, its_version: &str) -> String {
+    // The first of a kind is that of scores from before there was a second.
+    if its_version == "1" { version.to_owned() } else { format!("{version}+{what}-{its_version}") }
 }
 
 /// The score card of one image. Questions without an answer count as refused.
@@ -133,8 +134,10 @@ mod tests {
 
     #[test]
     fn another_formula_is_another_scorer() {
-        assert_eq!(versioned("1/llava", "1"), "1/llava");
-        assert_eq!(versioned("1/llava", "2"), "1/llava+formula-2");
+        assert_eq!(versioned("1/llava", "formula", "1"), "1/llava");
+        assert_eq!(versioned("1/llava", "formula", "2"), "1/llava+formula-2");
+        let asked = versioned("1/llava", "wording", "3");
+        assert_eq!(versioned(&asked, "formula", "2"), "1/llava+wording-3+formula-2");
     }
 
     #[test]

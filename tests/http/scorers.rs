@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use axum::http::Method;
+use builder::question::TEMPLATE_VERSION;
 use builder::scorer::NetworkFiles;
 use builder::task::score;
 use serde_json::{Value, json};
@@ -267,7 +268,7 @@ async fn a_generation_is_compared_with_others_as_a_whole(world: Arc<World>) -> O
         (json!({"generation_id": id, "network": "fid"}), vec!["/reference_generation_id"]),
         (
             json!({"generation_id": nobody, "network": "beauty", "reference_generation_id": nobody}),
-            vec!["/generation_id", "/reference_generation_id", "/network"],
+            vec!["/generation_id", "/network", "/reference_generation_id"],
         ),
         (
             json!({"generation_id": id, "network": "fid", "reference_generation_id": id, "reference_features": "given"}),
@@ -275,8 +276,9 @@ async fn a_generation_is_compared_with_others_as_a_whole(world: Arc<World>) -> O
         ),
         (
             json!({"generation_id": id, "network": "/etc/passwd", "reference_features": "fid"}),
-            vec!["/reference_features", "/network"],
+            vec!["/network", "/reference_features"],
         ),
+        (json!({"generation_id": id, "network": "f\0d", "reference_generation_id": id}), vec!["/network"]),
     ] {
         let problem = app.post("/api/v1/frechet-distances", &request).await?.problem(422, "invalid_fields")?;
         ensure!(pointers(&problem) == expected, "{request}: {problem}");
@@ -305,6 +307,9 @@ async fn refusals_are_no_and_a_missing_score_by_the_mode(world: Arc<World>) -> O
     app.request(Method::POST, "/api/v1/imports?format=answers&name=vlm", &headers, lines).await?.expect(201)?;
     let done = run(&app, json!({"answerer": "vlm", "recorded": true})).await?;
     ensure!(done["failed"] == 1 && done["spent"].is_null(), "{done}");
+    let graph = get(&app, &format!("/candidates/{}", all[0])).await?["graph_id"].clone();
+    let questions = get(&app, &format!("/questions?graph_id={}", text(&graph))).await?;
+    ensure!(items(&questions).iter().all(|one| one["template_version"] == TEMPLATE_VERSION), "{questions}");
     let score = async |id: &str, metric: &str| -> anyhow::Result<Value> {
         let cards = get(&app, &format!("/candidates/{id}/scores")).await?;
         let found = items(&cards).iter().find(|card| card["answerer"] == "vlm" && card["metric"] == metric);

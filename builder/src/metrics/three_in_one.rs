@@ -26,7 +26,7 @@ impl Subset {
         match self {
             Self::Spatial => "spatial",
             Self::Action => "action",
-            Self::Both => "both",
+            Self::Both => "spatial+action",
         }
     }
 }
@@ -38,8 +38,8 @@ impl FromStr for Subset {
         match word {
             "spatial" => Ok(Self::Spatial),
             "action" => Ok(Self::Action),
-            "both" => Ok(Self::Both),
-            _ => Err(format!("is spatial, action or both, not {word:?}")),
+            "spatial+action" => Ok(Self::Both),
+            _ => Err(format!("is spatial, action or spatial+action, not {word:?}")),
         }
     }
 }

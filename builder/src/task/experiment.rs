@@ -143,7 +143,8 @@ impl Experiment<'_> {
     async fn scores(&self, generation_id: Uuid) -> Result<()> {
         let answerer = score::answerer(ANSWERER)?;
         let mut connection = self.context.pool.acquire().await?;
-        let by = candidate::ScoredBy { answerer: answerer.name(), answerer_version: answerer.version(), metric: None };
+        let version = score::answering_version(answerer.version());
+        let by = candidate::ScoredBy { answerer: answerer.name(), answerer_version: &version, metric: None };
         let unscored = candidate::count_unscored(&mut connection, Some(generation_id), by).await?;
         drop(connection);
         if unscored == 0 {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Scorer, repetition_suffix};
 use crate::answer::{Answer, AnswerValue, Answerer, Inquiry};
-use crate::question::{QuestionDag, derive};
+use crate::question::{QuestionDag, TEMPLATE_VERSION, derive};
 use crate::scene_graph::SceneGraph;
 use crate::score::score_card;
 use crate::score_card::{MetricScore, ScoreCard};
@@ -215,6 +215,7 @@ fn question_rows(graph_id: Uuid, questions: &QuestionDag) -> Vec<question::Quest
         .questions()
         .map(|one| question::Question {
             graph_id,
+            template_version: TEMPLATE_VERSION.to_owned(),
             question_id: one.id as i32,
             kind: one.kind.as_str().to_owned(),
             category: one.category.as_str().to_owned(),

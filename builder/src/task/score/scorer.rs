@@ -13,7 +13,7 @@ use crate::answer::shapes::ShapesAnswerer;
 use crate::detect::{Detector, DetectorSettings, HttpDetector, ShapesDetector};
 use crate::endpoint::chat::{OpenAiSettings, Spent};
 use crate::extract::{OpenAiExtractor, Vocabulary};
-use crate::score::{self, detections, scorer_version};
+use crate::score::{self, detections};
 use crate::scorer::{BoxScorer, GRAPH_METRICS, GraphScorer, ImageScorer, NetworkFiles, NetworkScorer};
 use crate::store::metric_network::{self, MetricNetwork};
 use crate::task::{TaskContext, frechet, on_thread};
@@ -56,7 +56,7 @@ impl Scorer {
     /// Of its scores.
     pub(crate) fn version(&self) -> String {
         match self {
-            Self::Answers(answerer) => scorer_version(answerer.version()),
+            Self::Answers(answerer) => answering_version(answerer.version()),
             Self::Pictures(scorer) => scorer.version().to_owned(),
         }
     }
@@ -76,6 +76,11 @@ impl Scorer {
             Self::Pictures(scorer) => scorer.spent(),
         }
     }
+}
+
+/// Version of the scores that follow from what an answerer says to our questions.
+pub(crate) fn answering_version(answerer_version: &str) -> String {
+    score::scorer_version(&score::answers_version(answerer_version))
 }
 
 /// Who answers questions, of those who need no registered network.
@@ -151,7 +156,7 @@ pub(crate) async fn version_of(
     if needs_network(name) {
         let version = registered(connection, name, network).await?.version;
         // Another formula leaves a registered network what it is.
-        return Ok(if name == "blip-vqa" { scorer_version(&version) } else { version });
+        return Ok(if name == "blip-vqa" { answering_version(&version) } else { version });
     }
     if network.is_some() {
         return Err(Error::invalid("/network", format!("the scorer {name} needs no network")));

@@ -15,8 +15,8 @@ use super::{ModeOption, each_object};
 ///
 /// Reads what `diptych score --json --metric attribute_binding`, `--metric t2i_spatial` and `diptych metrics clip-score` have
 /// printed, and joins the lines by their `image`. A picture's prompt is the `"prompt"` of a line, or its file name before
-/// the first underscore. --prompts says which subset a prompt is of, in JSON lines of `{"prompt", "subset"}` with `spatial`
-/// or `action`; what it does not name is of both. `reference` needs every part that applies, `corrected` takes those that
+/// the first underscore. --prompts says which subset a prompt is of, in JSON lines of `{"prompt", "subset"}` with `spatial`,
+/// `action` or `spatial+action`; what it does not name is of both. `reference` needs every part that applies, `corrected` takes those that
 /// are there. Prints `{"image", "prompt", "subset", "score", "parts"}` for each picture, then a summary.
 #[derive(Debug, Args)]
 #[command(

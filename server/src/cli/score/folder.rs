@@ -12,6 +12,7 @@ use builder::dpg_bench::question_file::QuestionFile;
 use builder::dpg_bench::run::{self, CategoryScore, ImageScore, Outcome, Settings};
 use builder::dpg_bench::{Mode, masking_of};
 use builder::laion_sg::Record;
+use builder::question::TEMPLATE_VERSION;
 use builder::scene_graph::SceneGraph;
 use builder::score::attribute_binding;
 use builder::score::detections;
@@ -132,7 +133,7 @@ impl Folder {
         let images = list_pictures(folder)?;
         if let (true, Some(graphs)) = (detections::METRICS.contains(&self.metric.as_str()), &graphs) {
             let outcome = self.score_boxes(folder, &images, &questions, graphs)?;
-            self.print(&outcome, 1, json)?;
+            self.print(&outcome, None, 1, json)?;
             return if outcome.score.is_none() { Err(Told.into()) } else { Ok(()) };
         }
         let (answers, failures) = match &self.answers {
@@ -155,7 +156,9 @@ impl Folder {
                 message.clone_from(reason);
             }
         }
-        self.print(&outcome, num_crops, json)?;
+        // A file's questions have the file's words; nobody but us words those of graphs.
+        let wording = questions.of_graphs.then_some(TEMPLATE_VERSION);
+        self.print(&outcome, wording, num_crops, json)?;
         if outcome.score.is_none() { Err(Told.into()) } else { Ok(()) }
     }
 
@@ -214,7 +217,7 @@ impl Folder {
         Outcome::of_images(images)
     }
 
-    fn print(&self, outcome: &Outcome, num_crops: u32, json: bool) -> anyhow::Result<()> {
+    fn print(&self, outcome: &Outcome, wording: Option<&str>, num_crops: u32, json: bool) -> anyhow::Result<()> {
         let metric = &self.metric;
         let line = |image| if json { image_line(image, metric).to_string() } else { describe(image) };
         output::lines(outcome.images.iter().map(line))?;
@@ -236,7 +239,7 @@ impl Folder {
             return output::json(&json!({ "summary": {
                 "metric": metric, "score": outcome.score, "images": outcome.images.len(), "failed": outcome.failed,
                 "by_category": flat(outcome), "mode": mode, "scored": scored, "missing": outcome.missing,
-                "crops": num_crops, "categories": { "l1": detailed(&outcome.by_l1), "l2": detailed(&outcome.by_l2) },
+                "crops": num_crops, "template_version": wording, "categories": { "l1": detailed(&outcome.by_l1), "l2": detailed(&outcome.by_l2) },
             }}));
         }
         for (name, category) in flat(outcome) {

@@ -1,8 +1,15 @@
--- What asking over the network cost a score run, and the Fréchet distance (FID) of a generation's pictures from others.
+-- What asking over the network cost a score run, the wording of questions, and the Fréchet distance (FID) of a generation's
+-- pictures from others.
 
 ALTER TABLE score_run
     -- Requests, retries, tokens, money. NULL: nobody was asked over the network.
     ADD COLUMN spent json;
+
+-- Questions in another wording are other questions; those that answers were given to stay.
+ALTER TABLE question
+    ADD COLUMN template_version text NOT NULL DEFAULT '1',
+    DROP CONSTRAINT question_pkey,
+    ADD CONSTRAINT question_pkey PRIMARY KEY (graph_id, template_version, question_id);
 
 CREATE TABLE frechet_distance (
     id                      uuid        NOT NULL,
