@@ -13,6 +13,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::queue::{self, Task};
+use super::score::judges_device;
 use super::{TaskContext, error_json, get_blobs, on_thread, sampling};
 use crate::error::Fault;
 use crate::metrics::Mode;
@@ -150,7 +151,7 @@ async fn registered(connection: &mut PgConnection, kind: &str, name: &str, point
 pub async fn network(context: &TaskContext, name: &str) -> Result<Network> {
     let row = registered(&mut *context.pool.acquire().await?, INCEPTION, name, "/network").await?;
     on_thread(move || {
-        let inception = Arc::new(InceptionV3::open(Path::new(&row.path), &Device::Cpu)?);
+        let inception = Arc::new(InceptionV3::open(Path::new(&row.path), &judges_device()?)?);
         let version = format!("{VERSION}/{}", &inception.content_hash()[..16]);
         if version != row.version {
             return Err(changed(&row, &version));

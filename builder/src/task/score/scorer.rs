@@ -207,12 +207,17 @@ pub(crate) async fn open(
     })
 }
 
+/// Where networks judge: the first GPU, where the program was built with `cuda` and there is one; else the CPU.
+pub(crate) fn judges_device() -> Result<Device> {
+    Ok(Device::cuda_if_available(0).map_err(models::Error::from)?)
+}
+
 /// Loads the network of a scorer from its files.
 ///
 /// # Errors
 /// As [`NetworkScorer::open`] and [`BlipVqaAnswerer::open`].
 pub(crate) fn load(name: &str, files: &NetworkFiles) -> Result<Scorer> {
-    let device = Device::Cpu;
+    let device = judges_device()?;
     if name == "blip-vqa" {
         return Ok(Scorer::Answers(Arc::new(BlipVqaAnswerer::open(&files.folder, &device)?)));
     }
