@@ -3693,6 +3693,11 @@ export interface components {
                 /** @description Which object, attribute or relation of the graph it is about, by position. */
                 target: unknown;
                 /**
+                 * @description Of its wording; answers to another wording are of another version of their answerer.
+                 * @example 1
+                 */
+                template_version: string;
+                /**
                  * @description The question.
                  * @example Is the circle red?
                  */
