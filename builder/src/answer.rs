@@ -5,6 +5,7 @@ pub mod openai;
 pub mod recorded;
 pub mod shapes;
 
+use crate::endpoint::chat::Spent;
 use crate::question::QuestionDag;
 use crate::scene_graph::SceneGraph;
 use image::RgbImage;
@@ -89,6 +90,11 @@ pub trait Answerer: Send + Sync {
 
     /// Changes whenever the same image might be answered otherwise.
     fn version(&self) -> &str;
+
+    /// What was spent so far on whoever is asked over the network.
+    fn spent(&self) -> Option<Spent> {
+        None
+    }
 
     /// One answer a question, in the questions' order. Who needs a graph for it refuses them all.
     ///

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::answer::shapes::ShapesAnswerer;
+use crate::endpoint::chat::Spent;
 use crate::metrics::spatial::Detection;
 use crate::shapes::IMAGE_SIZE;
 
@@ -46,6 +47,11 @@ pub trait Detector: Send + Sync {
 
     /// Changes whenever the same picture might give other boxes.
     fn version(&self) -> &str;
+
+    /// What was spent so far on whoever is asked over the network.
+    fn spent(&self) -> Option<Spent> {
+        None
+    }
 
     /// What is in each picture, in any order; each with its own outcome.
     fn detect_many(&self, sights: &[Sight<'_>]) -> Vec<crate::Result<Vec<Detected>>>;

@@ -5,6 +5,7 @@
 //! depends on, in memory and, if wished, in a file, and never asked again: a run that failed half-way goes on where it was.
 
 mod cache;
+pub mod chat;
 mod exchange;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use sha2::{Digest, Sha256};
 use crate::{Error, Result};
 use cache::Cache;
 pub(crate) use cache::Key;
+use chat::Spent;
 use exchange::Exchange;
 pub(crate) use exchange::shortened;
 
@@ -62,6 +64,13 @@ pub(crate) struct Sent {
     pub retries: u64,
     /// Replies that were known.
     pub cached: u64,
+}
+
+impl From<Sent> for Spent {
+    fn from(sent: Sent) -> Self {
+        let Sent { requests, retries, cached } = sent;
+        Self { requests, retries, cached, ..Self::default() }
+    }
 }
 
 #[derive(Debug, Default)]

@@ -142,6 +142,8 @@ const CONSTRAINTS: &[(&str, &str, &str)] = &[
     ("generation_graph_graph_id_fkey", "graph_missing", "one of the graphs does not exist"),
     ("score_run_generation_id_fkey", "generation_missing", "the generation does not exist"),
     ("inversion_candidate_id_fkey", "candidate_missing", "the candidate does not exist"),
+    ("frechet_distance_generation_id_fkey", "generation_missing", "the generation does not exist"),
+    ("frechet_distance_reference_generation_id_fkey", "generation_missing", "the generation does not exist"),
     ("candidate_graph_id_fkey", "graph_missing", "the graph does not exist"),
     ("candidate_generation_id_fkey", "generation_missing", "the generation does not exist"),
     ("pair_graph_id_fkey", "in_frozen_pairing", "a frozen pairing uses this graph"),

@@ -6,6 +6,7 @@ pub mod frechet;
 pub mod numeracy;
 pub mod scene_graph_iou;
 pub mod spatial;
+pub mod three_in_one;
 
 use std::fmt;
 use std::str::FromStr;

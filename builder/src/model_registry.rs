@@ -107,7 +107,7 @@ impl ModelRegistry {
             return Ok(scorer.clone());
         }
         let scorer = score::load(name, files)?;
-        let found = scorer.version();
+        let found = scorer.network_version();
         if found != version {
             let folder = files.folder.display();
             let message = format!("the folder {folder} gives version {found} of {name}, {version} was registered");

@@ -7,26 +7,31 @@ pub mod recorded;
 pub mod t2i_compbench;
 
 use crate::answer::{Answer, AnswerValue};
-use crate::question::{Question, QuestionDag};
+use crate::question::{Question, QuestionDag, TEMPLATE_VERSION};
 use crate::score_card::ScoreCard;
 use std::collections::HashMap;
 
 /// Changes whenever the same answers would give other scores.
 pub const FORMULA_VERSION: &str = "1";
+/// DPG-Bench's score of a candidate as the published script has it.
+pub const DPG_REFERENCE: &str = "dpg_reference";
+/// The metrics that follow from the answers to a graph's questions, by the names that the store, the API and policies use.
+pub const METRICS: [&str; 5] = ["dpg", DPG_REFERENCE, "attribute", "spatial", "three_in_one"];
 
-/// Version of the scorer that these formulas make of an answerer: another formula is another scorer, and leaves the scores
+/// Version of the scorer that these formulas make of who judges: another formula is another scorer, and leaves the scores
 /// of the old one standing.
-pub fn scorer_version(answerer_version: &str) -> String {
-    versioned(answerer_version, FORMULA_VERSION)
+pub fn scorer_version(version: &str) -> String {
+    versioned(version, "formula", FORMULA_VERSION)
 }
 
-fn versioned(answerer_version: &str, formula_version: &str) -> String {
-    // The first formulas are those of scores from before there was a second.
-    if formula_version == "1" {
-        answerer_version.to_owned()
-    } else {
-        format!("{answerer_version}+formula-{formula_version}")
-    }
+/// Version of the answers that an answerer gives to our questions: in another wording they are other answers.
+pub fn answers_version(answerer_version: &str) -> String {
+    versioned(answerer_version, "wording", TEMPLATE_VERSION)
+}
+
+fn versioned(version: &str, what: &str, its_version: &str) -> String {
+    // The first of a kind is that of scores from before there was a second.
+    if its_version == "1" { version.to_owned() } else { format!("{version}+{what}-{its_version}") }
 }
 
 /// The score card of one image. Questions without an answer count as refused.
@@ -37,6 +42,7 @@ pub fn score_card(questions: &QuestionDag, answers: &[Answer]) -> ScoreCard {
     let spatial = t2i_compbench::spatial(&sheet);
     ScoreCard {
         dpg: dpg::score(&sheet),
+        dpg_reference: dpg::reference(&sheet),
         three_in_one: t2i_compbench::three_in_one(&sheet, &attribute, &spatial),
         attribute,
         spatial,
@@ -55,6 +61,8 @@ struct Row<'a> {
     /// Of a yes; none if the question was refused.
     probability: Option<f64>,
     yes: bool,
+    /// Whether anything was said at all, be it a refusal.
+    told: bool,
 }
 
 impl<'a> Sheet<'a> {
@@ -63,12 +71,14 @@ impl<'a> Sheet<'a> {
         let rows = questions
             .questions()
             .map(|question| {
-                let answer = answers.get(&question.id).filter(|answer| answer.value != AnswerValue::CannotAnswer);
+                let told = answers.get(&question.id);
+                let answer = told.filter(|answer| answer.value != AnswerValue::CannotAnswer);
                 Row {
                     question,
                     // A probability that is no number is no answer either.
                     probability: answer.map(|answer| f64::from(answer.probability)).filter(|p| !p.is_nan()),
                     yes: answer.is_some_and(|answer| answer.value == AnswerValue::Yes),
+                    told: told.is_some(),
                 }
             })
             .collect();
@@ -124,14 +134,17 @@ mod tests {
 
     #[test]
     fn another_formula_is_another_scorer() {
-        assert_eq!(versioned("1/llava", "1"), "1/llava");
-        assert_eq!(versioned("1/llava", "2"), "1/llava+formula-2");
+        assert_eq!(versioned("1/llava", "formula", "1"), "1/llava");
+        assert_eq!(versioned("1/llava", "formula", "2"), "1/llava+formula-2");
+        let asked = versioned("1/llava", "wording", "3");
+        assert_eq!(versioned(&asked, "formula", "2"), "1/llava+wording-3+formula-2");
     }
 
     #[test]
     fn all_right() {
         let card = card("yyyyyyyy");
-        assert_eq!(card.metrics().map(|(_, metric)| metric.score), [Some(1.0); 4]);
+        assert_eq!(card.metrics().map(|(_, metric)| metric.score), [Some(1.0); 5]);
+        assert_eq!(card.metrics().map(|(name, _)| name), METRICS);
         assert_eq!((card.answered, card.refused), (8, 0));
     }
 
@@ -168,5 +181,17 @@ mod tests {
         assert_eq!(card.dpg.score, None);
         assert_eq!(card.dpg.parts["relation"], 1.0);
         assert_eq!((card.attribute.score, card.spatial.score), (Some(1.0), Some(1.0)));
+    }
+
+    #[test]
+    fn the_published_script_knows_yes_and_everything_else() {
+        let found = card("nyyyyyy?").dpg_reference;
+        // Masked: the first thing's two attributes and both relations. Categories are not masked.
+        assert_eq!(found.score, Some(3.0 / 8.0));
+        assert_eq!((found.parts["entity"], found.parts["attribute"], found.parts["relation"]), (0.5, 1.0, 0.5));
+        assert_eq!((found.parts["entity - whole"], found.parts["relation - spatial"]), (0.5, 1.0));
+        assert_eq!((found.parts["attribute - color"], found.parts["relation - non-spatial"]), (1.0, 0.0));
+        // What nobody was asked makes its picture fail there too.
+        assert_eq!(card("yyyyyyy").dpg_reference, crate::score_card::MetricScore::default());
     }
 }

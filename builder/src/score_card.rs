@@ -17,6 +17,8 @@ pub struct MetricScore {
 pub struct ScoreCard {
     /// DPG-Bench: share of questions that hold, a child only with its parents.
     pub dpg: MetricScore,
+    /// The same as the published script has it; see [`crate::score::dpg::reference`].
+    pub dpg_reference: MetricScore,
     /// T2I-CompBench's attribute binding.
     pub attribute: MetricScore,
     /// T2I-CompBench's spatial relations, by answers.
@@ -31,9 +33,10 @@ pub struct ScoreCard {
 
 impl ScoreCard {
     /// The metrics by the names that the store, the API and policies use.
-    pub fn metrics(&self) -> [(&'static str, &MetricScore); 4] {
+    pub fn metrics(&self) -> [(&'static str, &MetricScore); 5] {
         [
             ("dpg", &self.dpg),
+            (crate::score::DPG_REFERENCE, &self.dpg_reference),
             ("attribute", &self.attribute),
             ("spatial", &self.spatial),
             ("three_in_one", &self.three_in_one),

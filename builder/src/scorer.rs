@@ -1,14 +1,17 @@
-//! What scores pictures without questions: networks that judge a picture (and its prompt), and detectors.
+//! What scores pictures without questions: networks that judge a picture (and its prompt), detectors, and who reads graphs.
 
 mod boxes;
+mod graphs;
 mod network;
 
 pub use boxes::BoxScorer;
+pub use graphs::{GraphScorer, METRICS as GRAPH_METRICS};
 pub use network::{NetworkFiles, NetworkScorer};
 
 use image::RgbImage;
 
 use crate::detect::Detected;
+use crate::endpoint::chat::Spent;
 use crate::scene_graph::SceneGraph;
 use crate::score_card::MetricScore;
 
@@ -51,6 +54,11 @@ pub trait ImageScorer: Send + Sync {
 
     /// Changes whenever the same picture might be scored otherwise.
     fn version(&self) -> &str;
+
+    /// What was spent so far on whoever is asked over the network.
+    fn spent(&self) -> Option<Spent> {
+        None
+    }
 
     /// What it scores.
     fn metrics(&self) -> &'static [&'static str];

@@ -16,6 +16,7 @@ pub mod detection;
 pub mod edit;
 pub mod evaluation;
 pub mod export;
+pub mod frechet_distance;
 pub mod generation;
 pub mod graph;
 pub mod graph_revision;

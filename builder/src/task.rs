@@ -19,6 +19,7 @@ pub mod demo;
 pub mod evaluate;
 pub mod experiment;
 pub mod export;
+pub mod frechet;
 pub mod freeze;
 pub mod generate;
 pub mod import;

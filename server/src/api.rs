@@ -7,6 +7,7 @@ pub mod demo;
 pub mod edits;
 pub mod evaluations;
 pub mod exports;
+pub mod frechet_distances;
 pub mod generations;
 pub mod graphs;
 pub mod health;

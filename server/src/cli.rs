@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod agreement;
 mod demo;
+mod endpoint;
 mod evaluate;
 mod experiment;
 mod export;

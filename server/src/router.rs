@@ -18,9 +18,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{
-    agreement, candidates, collections, demo, edits, evaluations, exports, generations, graphs, health, imports,
-    inversions, jobs, metric_networks, models, pairing_comparison, pairings, questions, score_runs, scorers, tokens,
-    votes, webhooks,
+    agreement, candidates, collections, demo, edits, evaluations, exports, frechet_distances, generations, graphs,
+    health, imports, inversions, jobs, metric_networks, models, pairing_comparison, pairings, questions, score_runs,
+    scorers, tokens, votes, webhooks,
 };
 use crate::auth;
 use crate::problem::Problem;
@@ -54,6 +54,8 @@ fn quick() -> OpenApiRouter<AppState> {
         .routes(routes!(score_runs::find_score_run))
         .routes(routes!(score_runs::list_score_failures))
         .routes(routes!(metric_networks::list_metric_networks))
+        .routes(routes!(frechet_distances::list_frechet_distances, frechet_distances::create_frechet_distance))
+        .routes(routes!(frechet_distances::find_frechet_distance))
         .routes(routes!(agreement::show_agreement))
         .routes(routes!(agreement::show_retest))
         .routes(routes!(pairings::preview_pairing))

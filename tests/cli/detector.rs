@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde_json::{Value, json};
 
-use super::{diptych, lines};
+use super::{diptych, lines, serve};
 
 /// A dog left of two cats, in a picture of 480 pixels.
 fn scene() -> (tempfile::TempDir, PathBuf, PathBuf) {
@@ -97,16 +97,8 @@ async fn detect(State(seen): State<Seen>, headers: HeaderMap, axum::Json(body): 
 fn an_endpoint_is_asked_patiently_and_once() {
     let (folder, images, graphs) = scene();
     let seen = Seen::default();
-    let (sender, receiver) = std::sync::mpsc::channel();
-    let state = Arc::clone(&seen);
-    std::thread::spawn(move || {
-        tokio::runtime::Runtime::new().unwrap().block_on(async move {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            sender.send(listener.local_addr().unwrap()).unwrap();
-            axum::serve(listener, Router::new().route("/detect", post(detect)).with_state(state)).await.unwrap();
-        });
-    });
-    let url = format!("http://{}/detect", receiver.recv().unwrap());
+    let app = Router::new().route("/detect", post(detect)).with_state(Arc::clone(&seen));
+    let url = format!("http://{}/detect", serve(app));
     let cache = folder.path().join("boxes.cache");
     let more = ["--detector-url", &url, "--detector-model", "owl", "--cache", cache.to_str().unwrap()];
     let (code, found, words) = score(&images, &graphs, "numeracy", &more);
@@ -121,7 +113,7 @@ fn an_endpoint_is_asked_patiently_and_once() {
     let (code, found, words) = score(&images, &graphs, "t2i_spatial", &more);
     assert_eq!(code, Some(0), "{words}");
     assert!((found[1]["score"].as_f64().unwrap() - 0.85).abs() < 1e-9, "{}", found[1]);
-    assert!(words.contains("0 requests") && words.contains("2 pictures were known already"), "{words}");
+    assert!(words.contains("0 requests") && words.contains("2 answers were known already"), "{words}");
     let away = ["--detector-url", "http://127.0.0.1:9/detect", "--max-attempts", "2"];
     let (code, found, _) = score(&images, &graphs, "numeracy", &away);
     assert_eq!((code, &found[0]["score"]), (Some(1), &Value::Null));

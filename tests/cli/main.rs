@@ -14,6 +14,8 @@ mod model;
 mod openai;
 mod score;
 mod service;
+mod sg_iou;
+mod stored_scores;
 
 use std::path::PathBuf;
 
@@ -36,6 +38,19 @@ fn data_folder() -> tempfile::TempDir {
 /// A file of the shared data, which lies beside the repository.
 fn shared(path: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data")).join(path)
+}
+
+/// Serves until the test ends; HOST:PORT.
+fn serve(app: axum::Router) -> String {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        tokio::runtime::Runtime::new().unwrap().block_on(async move {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            sender.send(listener.local_addr().unwrap()).unwrap();
+            axum::serve(listener, app).await.unwrap();
+        });
+    });
+    receiver.recv().unwrap().to_string()
 }
 
 /// Standard output as JSON lines.

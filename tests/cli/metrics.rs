@@ -80,6 +80,54 @@ fn scene_graph_cases() {
 }
 
 #[test]
+fn complex_prompts_are_the_mean_of_their_parts() {
+    let prompts = shared("t2i_compbench/val_prompts.jsonl");
+    let first = |subset: &str| {
+        let text = fs_err::read_to_string(&prompts).unwrap();
+        let rows = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let row = rows.filter(|row| row["subset"] == subset).map(|row| row["prompt"].clone()).next();
+        row.unwrap_or_else(|| panic!("no prompt of {subset}"))
+    };
+    let subsets = ["spatial", "action", "spatial+action"];
+    // METRICS 9's example, and a picture without a score in the plane.
+    let scores = |score: f64, lacks: &str| {
+        let line = |subset: &&str| {
+            let score = if **subset == *lacks { Value::Null } else { json!(score) };
+            json!({"image": format!("{subset}.png"), "prompt": first(subset), "score": score}).to_string()
+        };
+        written(&(subsets.iter().map(line).collect::<Vec<_>>().join("\n") + "\n{\"summary\": {\"score\": 9}}\n"))
+    };
+    let run_with = |lacks: &str, mode: &str| {
+        let (attribute, spatial, action) = (scores(0.6, ""), scores(0.8, lacks), scores(0.3, ""));
+        let path = |file: &tempfile::NamedTempFile| file.path().to_str().unwrap().to_owned();
+        let files = [path(&attribute), path(&spatial), path(&action)];
+        let prompts = prompts.to_str().unwrap();
+        let named = ["--attribute", &files[0], "--spatial", &files[1], "--action", &files[2], "--prompts", prompts];
+        run(&[&["three-in-one", "--mode", mode][..], &named].concat())
+    };
+    let (code, found, words) = run_with("", "reference");
+    assert_eq!((code, found.len()), (Some(0), 4), "{words}");
+    for line in &found[..3] {
+        let expected = match line["subset"].as_str().unwrap() {
+            "spatial" => 0.7,
+            "action" => 0.45,
+            _ => 1.7 / 3.0,
+        };
+        assert!((line["score"].as_f64().unwrap() - expected).abs() < 1e-12, "{line}");
+    }
+    let (code, found, words) = run_with("spatial+action", "reference");
+    let lacking = found.iter().find(|line| line["subset"] == "spatial+action").unwrap();
+    assert_eq!(
+        (code, &lacking["score"], &found[3]["summary"]["failed"]),
+        (Some(0), &Value::Null, &json!(1)),
+        "{words}"
+    );
+    let (_, found, _) = run_with("spatial+action", "corrected");
+    let known = found.iter().find(|line| line["subset"] == "spatial+action").unwrap();
+    assert_eq!(known["parts"], json!({"attribute": 0.6, "action": 0.3}), "it says which parts did apply");
+}
+
+#[test]
 fn numeracy_prompts() {
     let path = shared("t2i_compbench/numeracy_parse_expected.jsonl");
     let vocabulary = shared("t2i_compbench/numeracy_objects.json");

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde_json::{Value, json};
 
-use super::{diptych, lines};
+use super::{diptych, lines, serve};
 
 /// What the server saw and does.
 #[derive(Default)]
@@ -89,17 +89,9 @@ async fn complete(State(endpoint): State<Endpoint>, headers: HeaderMap, body: By
 }
 
 /// Serves until the test ends; its address.
-fn serve(endpoint: Endpoint) -> String {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        tokio::runtime::Runtime::new().unwrap().block_on(async move {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            sender.send(listener.local_addr().unwrap()).unwrap();
-            let app = Router::new().route("/v1/chat/completions", post(complete)).with_state(endpoint);
-            axum::serve(listener, app).await.unwrap();
-        });
-    });
-    format!("http://{}/v1", receiver.recv().unwrap())
+fn start(endpoint: Endpoint) -> String {
+    let app = Router::new().route("/v1/chat/completions", post(complete)).with_state(endpoint);
+    format!("http://{}/v1", serve(app))
 }
 
 /// A graph of three questions and so many different pictures of it.
@@ -145,7 +137,7 @@ fn score(images: &Path, graphs: &Path, base_url: &str, more: &[&str]) -> (Option
 #[test]
 fn sixty_four_requests_are_under_way_and_nothing_is_asked_twice() {
     let endpoint = Endpoint { pause: Duration::from_millis(300), ..Endpoint::default() };
-    let url = serve(endpoint.clone());
+    let url = start(endpoint.clone());
     let (folder, images, graphs) = scene(60);
     let cache = folder.path().join("answers.cache");
     let cache = cache.to_str().unwrap();
@@ -174,7 +166,7 @@ fn sixty_four_requests_are_under_way_and_nothing_is_asked_twice() {
 fn busy_failing_broken_and_silent_servers_are_asked_again() {
     let faults = Arc::new(vec![Fault::Busy, Fault::Failed, Fault::Broken, Fault::Silent, Fault::CutOff]);
     let endpoint = Endpoint { faults, ..Endpoint::default() };
-    let url = serve(endpoint.clone());
+    let url = start(endpoint.clone());
     let (_folder, images, graphs) = scene(4);
     let (code, found, words) = score(&images, &graphs, &url, &["--request-timeout", "1"]);
     assert_eq!((code, found.len()), (Some(0), 5), "{words}");
@@ -191,7 +183,7 @@ fn a_server_that_dies_is_waited_for_and_nothing_is_asked_twice_that_was_answered
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let start = |endpoint: &Endpoint| {
+    let revive = |endpoint: &Endpoint| {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let app = Router::new().route("/v1/chat/completions", post(complete)).with_state(endpoint.clone());
         let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).unwrap();
@@ -201,7 +193,7 @@ fn a_server_that_dies_is_waited_for_and_nothing_is_asked_twice_that_was_answered
     let (folder, images, graphs) = scene(30);
     let cache = folder.path().join("answers.cache");
     let url = format!("http://{address}/v1");
-    let (first, watched) = (start(&endpoint), endpoint.clone());
+    let (first, watched) = (revive(&endpoint), endpoint.clone());
     let killer = std::thread::spawn(move || {
         while watched.seen.lock().unwrap().answered.len() < 20 {
             std::thread::sleep(Duration::from_millis(2));
@@ -246,7 +238,7 @@ fn a_server_that_dies_is_waited_for_and_nothing_is_asked_twice_that_was_answered
 #[test]
 fn what_cannot_be_answered_says_why_and_is_no_zero() {
     let endpoint = Endpoint { faults: Arc::new(vec![Fault::Forbidden; 9]), ..Endpoint::default() };
-    let url = serve(endpoint.clone());
+    let url = start(endpoint.clone());
     let (_folder, images, graphs) = scene(1);
     for (url, say) in [(url.as_str(), "wrong key"), ("http://127.0.0.1:9/v1", "(after 2 tries)")] {
         let (code, found, words) = score(&images, &graphs, url, &["--max-attempts", "2"]);

@@ -5,17 +5,22 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use axum::http::Method;
+use builder::question::TEMPLATE_VERSION;
 use builder::scorer::NetworkFiles;
 use builder::task::score;
 use serde_json::{Value, json};
 use tests::test_app::TestApp;
 
-use crate::finished::{CANDIDATES, GRAPHS, accept, ids, import_shapes, settled, text};
+use crate::finished::{CANDIDATES, GRAPHS, accept, ids, import_shapes, settled, text, wait};
 use crate::problems::pointers;
 use crate::{Outcome, Test, World, test};
 
-pub const TESTS: &[(&str, Test)] =
-    &[test!(every_scorer_writes_score_cards_that_policies_weigh), test!(runs_that_cannot_be_are_refused)];
+pub const TESTS: &[(&str, Test)] = &[
+    test!(every_scorer_writes_score_cards_that_policies_weigh),
+    test!(runs_that_cannot_be_are_refused),
+    test!(a_generation_is_compared_with_others_as_a_whole),
+    test!(refusals_are_no_and_a_missing_score_by_the_mode),
+];
 
 fn golden(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/parity/golden/metric_network")).join(name)
@@ -82,7 +87,9 @@ async fn every_scorer_writes_score_cards_that_policies_weigh(world: Arc<World>) 
     };
     for (answerer, metric) in [
         ("shapes", "dpg"),
+        ("shapes", "dpg_reference"),
         ("blip-vqa", "dpg"),
+        ("blip-vqa", "dpg_reference"),
         ("clip-score", "clip_score"),
         ("pick-score", "pick_score"),
         ("aesthetic", "aesthetic"),
@@ -207,5 +214,123 @@ async fn runs_that_cannot_be_are_refused(world: Arc<World>) -> Outcome {
     let error = score::register(&app.state.context, "b", "blip-vqa", nowhere).await;
     ensure!(error.is_err_and(|error| error.to_string().contains("config.json")));
     ensure!(get(&app, "/metric-networks").await?["items"].as_array().map(Vec::len) == Some(1));
+    Ok(())
+}
+
+/// Inception's distance: of a generation from itself, from another and from registered features; and what cannot be.
+async fn a_generation_is_compared_with_others_as_a_whole(world: Arc<World>) -> Outcome {
+    let app = TestApp::with_worker(&world.cluster).await?;
+    candidates(&app).await?;
+    let first = get(&app, "/generations").await?["items"][0].clone();
+    let graphs = ids(&get(&app, "/graphs?split=train&limit=200&facets=false").await?);
+    let request = json!({"graph_ids": graphs[..2], "num_candidates": 3, "num_inference_steps": 2, "seed": 7});
+    let second = accept(&app, "/api/v1/generations", &request).await?;
+    settled(&app, "generations", &second).await?;
+    let context = &app.state.context;
+    for (name, kind, file) in
+        [("fid", "inception", golden("inception.safetensors")), ("beauty", "aesthetic", golden("clip"))]
+    {
+        let head = (kind == "aesthetic").then(|| golden("aesthetic.safetensors"));
+        score::register(context, name, kind, NetworkFiles { folder: file, processor: None, head }).await?;
+    }
+    let (id, other) = (&first["id"], &second["id"]);
+    let measure = async |more: Value| {
+        let mut request = json!({"generation_id": id, "network": "fid"});
+        if let (Some(request), Value::Object(more)) = (request.as_object_mut(), more) {
+            request.extend(more);
+        }
+        let asked = accept(&app, "/api/v1/frechet-distances", &request).await?;
+        settled(&app, "frechet-distances", &asked).await
+    };
+    let itself = measure(json!({"reference_generation_id": id})).await?;
+    let images = 2 * CANDIDATES;
+    ensure!(itself["distance"].as_f64().is_some_and(|distance| distance.abs() < 1e-9), "{itself}");
+    ensure!(itself["num_images"] == images && itself["num_reference"] == images, "{itself}");
+    ensure!(itself["progress"] == json!({"done": 2 * images, "total": 2 * images, "unit": "images"}), "{itself}");
+    ensure!(itself["mode"] == "corrected" && text(&itself["network_version"]).starts_with("1/"), "{itself}");
+    let far = measure(json!({"reference_generation_id": other, "mode": "reference"})).await?;
+    ensure!(far["distance"].as_f64() > Some(1e-9) && far["num_reference"] == 6, "{far}");
+
+    // Features that somebody else has computed.
+    let features = tempfile::tempdir()?;
+    let file = features.path().join("given.safetensors");
+    let dimensions = itself["dimensions"].as_u64().context("dimensions")? as usize;
+    let rows: Vec<f32> = (0..4 * dimensions).map(|i| (i % 7) as f32).collect();
+    let tensor = candle_core::Tensor::from_vec(rows, (4, dimensions), &candle_core::Device::Cpu)?;
+    candle_core::safetensors::save(&std::collections::HashMap::from([("features", tensor)]), &file)?;
+    let files = NetworkFiles { folder: file.clone(), processor: None, head: None };
+    score::register(context, "given", "features", files).await?;
+    let given = measure(json!({"reference_features": "given"})).await?;
+    ensure!(given["distance"].as_f64() > Some(1.0) && given["num_reference"] == 4, "{given}");
+    let listed = get(&app, "/frechet-distances?limit=2").await?;
+    ensure!(listed["total"] == 3 && items(&listed)[0]["id"] == given["id"], "{listed}");
+    ensure!(get(&app, "/metric-networks").await?["items"].as_array().map(Vec::len) == Some(3));
+
+    // The file is another one by now: said, not measured.
+    fs_err::write(&file, fs_err::read(golden("expected.safetensors"))?)?;
+    let request = json!({"generation_id": id, "network": "fid", "reference_features": "given"});
+    let asked = accept(&app, "/api/v1/frechet-distances", &request).await?;
+    let failed = wait(&app, "frechet-distances", &asked, "failed").await?;
+    ensure!(failed["distance"].is_null() && text(&failed["error"]["message"]).contains("was registered"), "{failed}");
+
+    let nobody = "01890a5d-ac96-774b-bcce-b302099a8057";
+    for (request, expected) in [
+        (json!({}), vec!["/generation_id", "/network"]),
+        (json!({"generation_id": 3, "network": "fid", "mode": "x"}), vec!["/generation_id", "/mode"]),
+        (json!({"generation_id": id, "network": "fid"}), vec!["/reference_generation_id"]),
+        (
+            json!({"generation_id": nobody, "network": "beauty", "reference_generation_id": nobody}),
+            vec!["/generation_id", "/network", "/reference_generation_id"],
+        ),
+        (
+            json!({"generation_id": id, "network": "fid", "reference_generation_id": id, "reference_features": "given"}),
+            vec!["/reference_features"],
+        ),
+        (
+            json!({"generation_id": id, "network": "/etc/passwd", "reference_features": "fid"}),
+            vec!["/network", "/reference_features"],
+        ),
+        (json!({"generation_id": id, "network": "f\0d", "reference_generation_id": id}), vec!["/network"]),
+    ] {
+        let problem = app.post("/api/v1/frechet-distances", &request).await?.problem(422, "invalid_fields")?;
+        ensure!(pointers(&problem) == expected, "{request}: {problem}");
+    }
+    app.get(&format!("/api/v1/frechet-distances/{nobody}")).await?.problem(404, "not_found")?;
+    Ok(())
+}
+
+/// The published script takes what is no yes for a no; the corrected figure has no score then, and says so.
+async fn refusals_are_no_and_a_missing_score_by_the_mode(world: Arc<World>) -> Outcome {
+    let app = TestApp::with_worker(&world.cluster).await?;
+    let all = candidates(&app).await?;
+    run(&app, json!({"answerer": "shapes"})).await?;
+    let mut lines = String::new();
+    for id in &all {
+        for answer in items(&get(&app, &format!("/candidates/{id}/answers")).await?) {
+            let refused = answer["question_id"] == 1 && *id == all[0];
+            let value = if refused { json!("cannot_answer") } else { json!("yes") };
+            let line = json!({"candidate_id": id, "question_id": answer["question_id"], "answerer": "vlm",
+                "answerer_version": "1", "value": value, "probability": if refused { 0.5 } else { 1.0 }});
+            lines.push_str(&line.to_string());
+            lines.push('\n');
+        }
+    }
+    let headers = [("content-type", "application/octet-stream")];
+    app.request(Method::POST, "/api/v1/imports?format=answers&name=vlm", &headers, lines).await?.expect(201)?;
+    let done = run(&app, json!({"answerer": "vlm", "recorded": true})).await?;
+    ensure!(done["failed"] == 1 && done["spent"].is_null(), "{done}");
+    let graph = get(&app, &format!("/candidates/{}", all[0])).await?["graph_id"].clone();
+    let questions = get(&app, &format!("/questions?graph_id={}", text(&graph))).await?;
+    ensure!(items(&questions).iter().all(|one| one["template_version"] == TEMPLATE_VERSION), "{questions}");
+    let score = async |id: &str, metric: &str| -> anyhow::Result<Value> {
+        let cards = get(&app, &format!("/candidates/{id}/scores")).await?;
+        let found = items(&cards).iter().find(|card| card["answerer"] == "vlm" && card["metric"] == metric);
+        Ok(found.map_or(Value::Null, |card| card["score"].clone()))
+    };
+    ensure!(score(&all[1], "dpg").await? == 1.0 && score(&all[1], "dpg_reference").await? == 1.0);
+    ensure!(score(&all[0], "dpg").await?.is_null());
+    ensure!(score(&all[0], "dpg_reference").await?.as_f64().is_some_and(|score| (0.0..1.0).contains(&score)));
+    let failures = get(&app, &format!("/score-runs/{}/failures", text(&done["id"]))).await?;
+    ensure!(failures["items"][0]["candidate_id"] == json!(all[0]), "{failures}");
     Ok(())
 }

@@ -304,6 +304,27 @@ def frechet_cases():
     return cases
 
 
+# T2I-CompBench 3_in_1_eval/3_in_1.py: arrays by picture, the prompt looked up in the spatial list, then in that of actions
+
+
+def three_in_one_cases():
+    spatial_list, action_list = ["a red hat on a rack.", "A cat is left of a mat"], ["a dog chases a ball", "a cat is left of a mat"]
+    known = lambda prompt, prompts: prompt.split(".")[0].lower() in [line.split(".")[0].lower() for line in prompts]
+    cases = []
+    for _ in range(60):
+        prompt = rng.choice(["A red hat on a rack.", "a cat is left of a mat. Yes", "A dog chases a ball", "a bird sings to a tree."])
+        a, s, c = rng.random(), rng.random(), rng.uniform(-0.1, 0.4)
+        blip = float(f"{a:.4f}")
+        if known(prompt, spatial_list):
+            figure = (s + blip) / 2
+        elif known(prompt, action_list):
+            figure = (c + blip) / 2
+        else:
+            figure = (blip + s + c) / 3
+        cases.append([prompt, a, s, c, figure])
+    return {"spatial": spatial_list, "action": action_list, "cases": cases}
+
+
 def main():
     plane, depths = spatial_cases()
     document = {
@@ -314,6 +335,7 @@ def main():
         "numeracy": numeracy_cases(),
         "scene_graph_iou": iou_cases(),
         "frechet": frechet_cases(),
+        "three_in_one": three_in_one_cases(),
     }
     path = pathlib.Path(__file__).parent / "golden" / "metrics.json"
     path.write_text(json.dumps(document, separators=(",", ":"), ensure_ascii=False) + "\n")

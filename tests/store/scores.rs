@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use crate::database::TestDatabase;
 use anyhow::{Context, Result};
 use builder::Error;
+use builder::question::TEMPLATE_VERSION;
+use builder::store::candidate::ScoredBy;
 use builder::store::pairing::{self, Pair};
 use builder::store::score_card::{self, Scope};
 use builder::store::state::Split;
@@ -95,6 +97,7 @@ async fn questions_answers_and_what_is_still_unscored() -> Result<()> {
     add_candidates(&mut conn, &ids).await?;
     let new = |question_id, parents: &[i32]| question::Question {
         graph_id: ids[0],
+        template_version: TEMPLATE_VERSION.to_owned(),
         question_id,
         kind: "entity".to_owned(),
         category: "entity - whole".to_owned(),
@@ -110,6 +113,16 @@ async fn questions_answers_and_what_is_still_unscored() -> Result<()> {
     let stored = question::of_graphs(&mut conn, &ids).await?;
     assert_eq!((stored.len(), stored[2].parents.as_slice(), stored[0].kind.as_str()), (3, &[1, 2][..], "entity"));
     assert!(question::insert_many(&mut conn, &[new(4, &[4])]).await.is_err(), "its own parent");
+
+    // In an earlier wording it was asked something else; what is asked now is shown.
+    let earlier = question::Question { template_version: "0".to_owned(), text: "A cat?".to_owned(), ..new(1, &[]) };
+    assert_eq!(question::insert_many(&mut conn, std::slice::from_ref(&earlier)).await?, 1);
+    let stored = question::of_graphs(&mut conn, &ids).await?;
+    assert_eq!((stored.len(), stored[0].text.as_str()), (3, "Is there a cat?"));
+    let other = question::Question { graph_id: ids[1], ..earlier };
+    question::insert_many(&mut conn, &[other]).await?;
+    assert_eq!(question::missing(&mut conn, &ids).await?, [ids[1]]);
+    assert_eq!(question::of_graphs(&mut conn, &ids[1..]).await?[0].text, "A cat?");
 
     let candidates = candidate::of_graphs(&mut conn, &ids[..1]).await?;
     let mut new = answer::Answer {
@@ -128,11 +141,16 @@ async fn questions_answers_and_what_is_still_unscored() -> Result<()> {
     assert_eq!((stored.len(), stored[0].value.as_str()), (1, "cannot_answer"));
 
     // Everything is scored by shapes 1 and nothing by shapes 2.
-    assert!(candidate::unscored(&mut conn, None, "shapes", "1", None, 100).await?.is_empty());
-    let first = candidate::unscored(&mut conn, None, "shapes", "2", None, 5).await?;
+    let by = |answerer_version, metric| ScoredBy { answerer: "shapes", answerer_version, metric };
+    assert!(candidate::unscored(&mut conn, None, by("1", None), None, 100).await?.is_empty());
+    let first = candidate::unscored(&mut conn, None, by("2", None), None, 5).await?;
     let after = first.last().map(|one| (one.graph_id, one.id));
-    let second = candidate::unscored(&mut conn, None, "shapes", "2", after, 5).await?;
+    let second = candidate::unscored(&mut conn, None, by("2", None), after, 5).await?;
     assert_eq!((first.len(), second.len()), (5, 3));
+    // A metric that came later is still to be computed.
+    for (metric, left) in [("dpg", 0), ("dpg_reference", 8)] {
+        assert_eq!(candidate::count_unscored(&mut conn, None, by("1", Some(metric))).await?, left, "{metric}");
+    }
     drop(conn);
     database.close().await
 }

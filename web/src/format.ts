@@ -68,10 +68,17 @@ export const humanize = (name: string): string => name.replaceAll("_", " ").repl
 
 const METRICS: Record<string, string> = {
   dpg: "Questions",
+  dpg_reference: "Questions, as published",
   attribute: "Attributes",
   spatial: "Spatial",
   three_in_one: "3-in-1",
   votes: "Votes",
+  sg_iou: "Graph IoU",
+  entity_iou: "Entity IoU",
+  relation_iou: "Relation IoU",
+  sg_iou_exact: "Graph IoU, exact words",
+  entity_iou_exact: "Entity IoU, exact words",
+  relation_iou_exact: "Relation IoU, exact words",
 };
 export const metricLabel = (name: string): string => METRICS[name] ?? humanize(name);
 

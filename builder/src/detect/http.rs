@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Detected, Detector, Sight, read_detections};
+use crate::endpoint::chat::Spent;
 use crate::endpoint::{Endpoint, Patience, Picture, key_of, shortened};
 use crate::{Error, Result};
 
@@ -71,12 +72,6 @@ impl HttpDetector {
         Ok(Self { endpoint: Endpoint::new(&url, api_key, patience)?, model, version })
     }
 
-    /// Requests sent, those of them sent again, and pictures that were known.
-    pub fn sent(&self) -> (u64, u64, u64) {
-        let sent = self.endpoint.sent();
-        (sent.requests, sent.retries, sent.cached)
-    }
-
     async fn one(&self, picture: &Picture<'_>, labels: &[&str]) -> Result<Vec<Detected>> {
         let words = labels.join("\n");
         let key = key_of(&[&picture.hash, words.as_bytes(), self.version.as_bytes()]);
@@ -106,6 +101,10 @@ impl Detector for HttpDetector {
 
     fn version(&self) -> &str {
         &self.version
+    }
+
+    fn spent(&self) -> Option<Spent> {
+        Some(self.endpoint.sent().into())
     }
 
     fn detect_many(&self, sights: &[Sight<'_>]) -> Vec<Result<Vec<Detected>>> {

@@ -5,21 +5,17 @@
 //! ```
 //! `image` is a file name, or the id of a candidate. Boxes are in pixels of the picture.
 
-use std::collections::HashMap;
 use std::io::BufRead;
 use std::path::Path;
 
 use serde_json::Value;
 
 use super::{Detected, Detector, Sight, read_detections};
-use crate::scene_graph::sha256_hex;
-use crate::{Error, Result};
+use crate::Result;
+use crate::picture_lines::PictureLines;
 
 /// A file of boxes.
-pub struct RecordedDetector {
-    boxes: HashMap<String, Vec<Detected>>,
-    version: String,
-}
+pub struct RecordedDetector(PictureLines<Vec<Detected>>);
 
 impl RecordedDetector {
     /// Reads a file.
@@ -27,8 +23,7 @@ impl RecordedDetector {
     /// # Errors
     /// It cannot be read, or a line of it is wrong: file, line and field are named.
     pub fn open(path: &Path) -> Result<Self> {
-        let name = path.display().to_string();
-        Self::read(std::io::BufReader::new(fs_err::File::open(path)?), &name)
+        PictureLines::open(path, parse).map(Self)
     }
 
     /// As [`Self::open`], of a file called `name`.
@@ -36,34 +31,14 @@ impl RecordedDetector {
     /// # Errors
     /// As [`Self::open`].
     pub fn read(reader: impl BufRead, name: &str) -> Result<Self> {
-        let mut boxes = HashMap::new();
-        let mut content = Vec::new();
-        for (line, bytes) in (1..).zip(reader.split(b'\n')) {
-            let bytes = bytes?;
-            content.extend_from_slice(&bytes);
-            content.push(b'\n');
-            if bytes.trim_ascii().is_empty() {
-                continue;
-            }
-            let (image, found) = parse(&bytes).map_err(|message| Error::Format(format!("{name}:{line}: {message}")))?;
-            if boxes.insert(image.clone(), found).is_some() {
-                return Err(Error::Format(format!("{name}:{line}: image: an earlier line says what is in {image}")));
-            }
-        }
-        Ok(Self { boxes, version: sha256_hex(&content)[..16].to_owned() })
+        PictureLines::read(reader, name, parse).map(Self)
     }
 }
 
-fn parse(line: &[u8]) -> Result<(String, Vec<Detected>), String> {
-    let value: Value = serde_json::from_slice(line).map_err(|error| format!("no JSON: {error}"))?;
-    let image = match &value["image"] {
-        Value::String(image) if !image.is_empty() => image.rsplit(['/', '\\']).next().unwrap_or_default().to_owned(),
-        Value::Null => return Err("image: is missing".to_owned()),
-        other => return Err(format!("image: must be a file name, not {other}")),
-    };
-    match &value["detections"] {
+fn parse(line: &Value) -> Result<Vec<Detected>, String> {
+    match &line["detections"] {
         Value::Null => Err("detections: is missing".to_owned()),
-        detections => Ok((image, read_detections(detections)?)),
+        detections => read_detections(detections),
     }
 }
 
@@ -73,15 +48,11 @@ impl Detector for RecordedDetector {
     }
 
     fn version(&self) -> &str {
-        &self.version
+        self.0.version()
     }
 
     fn detect_many(&self, sights: &[Sight<'_>]) -> Vec<Result<Vec<Detected>>> {
-        let one = |sight: &Sight<'_>| {
-            let found = self.boxes.get(sight.name).cloned();
-            found.ok_or_else(|| Error::Format(format!("nobody said what is in {}", sight.name)))
-        };
-        sights.iter().map(one).collect()
+        sights.iter().map(|sight| self.0.of(sight.name).cloned()).collect()
     }
 }
 

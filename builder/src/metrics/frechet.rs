@@ -7,7 +7,7 @@
 //! is the sum of the singular values of A Bᵀ. That holds for singular covariances too (fewer images than dimensions),
 //! where the published root is inexact to the square root of the machine's precision.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use faer::Mat;
 
 use super::Mode;
@@ -70,6 +70,26 @@ impl Features {
             .and_then(|tensor| tensor.flatten_all())
             .and_then(|tensor| tensor.to_vec1::<f64>());
         Self::new(name, rows, columns, values.map_err(failed)?)
+    }
+
+    /// The tensor `features` of a safetensors file, given as its bytes.
+    ///
+    /// # Errors
+    /// The bytes are no such file, it has no such tensor, or as [`Self::of_tensor`].
+    pub fn of_file(name: &str, bytes: &[u8]) -> Result<Self> {
+        let tensors = candle_core::safetensors::load_buffer(bytes, &Device::Cpu)
+            .map_err(|error| Error::Format(format!("{name}: no safetensors file: {error}")))?;
+        let Some(features) = tensors.get("features") else {
+            let mut names: Vec<&String> = tensors.keys().collect();
+            names.sort_unstable();
+            return Err(Error::Format(format!("{name}: there is no tensor `features`, only {names:?}")));
+        };
+        Self::of_tensor(name, features)
+    }
+
+    /// How many pictures they are of.
+    pub fn num_rows(&self) -> usize {
+        self.rows
     }
 
     /// Means of the columns.

@@ -6,9 +6,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Mode;
+use crate::scene_graph::{Relation, SceneGraph};
 
 /// When two words are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,17 +23,17 @@ pub enum Match {
     Synonyms,
 }
 
-/// What is compared. A predicted triple may be of another length: it never matches, and counts in the union.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Case {
-    /// (subject, predicate, object) of the graph.
-    pub reference: Vec<[String; 3]>,
-    /// What the model said.
-    pub predicted: Vec<Vec<String>>,
-    /// The model's list of objects.
-    pub predicted_objects: Vec<String>,
-    /// The model's list of predicates.
-    pub predicted_predicates: Vec<String>,
+/// A graph as a model read it out of a picture. A triple may be of another length: it never matches, and counts in the union.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extraction {
+    /// (subject, predicate, object).
+    pub triples: Vec<Vec<String>>,
+    /// The model's own list of objects.
+    #[serde(rename = "object_list", default)]
+    pub objects: Vec<String>,
+    /// The model's own list of predicates.
+    #[serde(rename = "predicate_list", default)]
+    pub predicates: Vec<String>,
 }
 
 /// The three figures, each 0 ..= 1.
@@ -45,14 +47,23 @@ pub struct Overlap {
     pub relation: f64,
 }
 
-/// Compares one case.
-pub fn overlap(case: &Case, mode: Mode, matching: Match) -> Overlap {
+/// The relations of a graph, as they are compared: labels without attributes.
+pub fn triples_of(graph: &SceneGraph) -> Vec<[String; 3]> {
+    let label = |object: usize| graph.object(object).map_or_else(String::new, |object| object.label.trim().to_owned());
+    let triple = |(subject, relation, object): (usize, &Relation, usize)| {
+        [label(subject), relation.predicate.trim().to_owned(), label(object)]
+    };
+    graph.relations().map(triple).collect()
+}
+
+/// Compares the triples of a graph with what was read.
+pub fn overlap(reference: &[[String; 3]], read: &Extraction, mode: Mode, matching: Match) -> Overlap {
     let word = |text: &str| matching.word(text);
     let words = |list: &[String]| -> BTreeSet<String> { list.iter().map(|text| word(text)).collect() };
     let reference: BTreeSet<Vec<String>> =
-        case.reference.iter().map(|triple| triple.iter().map(|text| word(text)).collect()).collect();
+        reference.iter().map(|triple| triple.iter().map(|text| word(text)).collect()).collect();
     let predicted: BTreeSet<Vec<String>> =
-        case.predicted.iter().map(|triple| triple.iter().map(|text| word(text)).collect()).collect();
+        read.triples.iter().map(|triple| triple.iter().map(|text| word(text)).collect()).collect();
     let ends = |triples: &BTreeSet<Vec<String>>| -> BTreeSet<String> {
         triples
             .iter()
@@ -64,7 +75,7 @@ pub fn overlap(case: &Case, mode: Mode, matching: Match) -> Overlap {
         triples.iter().filter(|triple| triple.len() == 3).map(|triple| triple[1].clone()).collect()
     };
     let (objects, relations) = match mode {
-        Mode::Reference => (words(&case.predicted_objects), words(&case.predicted_predicates)),
+        Mode::Reference => (words(&read.objects), words(&read.predicates)),
         Mode::Corrected => (ends(&predicted), predicates(&predicted)),
     };
     Overlap {
@@ -106,6 +117,15 @@ const SYNONYMS: &[&[&str]] = &[
 ];
 
 impl Match {
+    /// The word used on the command line and in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Folded => "folded",
+            Self::Synonyms => "synonyms",
+        }
+    }
+
     fn word(self, text: &str) -> String {
         if self == Self::Exact {
             return text.to_owned();
@@ -128,49 +148,80 @@ impl Match {
 ///
 /// # Errors
 /// There is no JSON object in the reply, or a list in it is none.
-pub fn read_reply(reply: &str) -> Result<Case, String> {
-    let text = reply.replace("```json", "").replace("```", "");
-    let value = whole_or_embedded(&text)?;
-    let predicted = strings_of_strings(&value, &["triples", "predicted_triples", "relations"])?;
+pub fn read_reply(reply: &str) -> Result<Extraction, String> {
+    extraction_of(&object_in(reply)?)
+}
+
+/// As [`read_reply`], but a reply that names no triples is no graph: what a model did not say is not an empty picture.
+///
+/// # Errors
+/// As [`read_reply`], and where the triples are absent.
+pub fn read_graph(reply: &str) -> Result<Extraction, String> {
+    let value = object_in(reply)?;
+    if first_of(&value, &TRIPLES).is_none() {
+        return Err("the reply names no `triples`".to_owned());
+    }
+    extraction_of(&value)
+}
+
+/// Names of the list of triples.
+const TRIPLES: [&str; 3] = ["triples", "predicted_triples", "relations"];
+/// Names of the list of objects.
+const OBJECTS: [&str; 3] = ["object_list", "predicted_objects", "objects"];
+/// Names of the list of predicates.
+const PREDICATES: [&str; 3] = ["predicate_list", "predicted_predicates", "predicates"];
+
+/// The lists of a JSON object, under any of their names; absent ones are empty.
+///
+/// # Errors
+/// A list is none, or holds what is no text.
+pub fn extraction_of(value: &Value) -> Result<Extraction, String> {
     let list = |names: &[&'static str]| -> Result<Vec<String>, String> {
-        let Some((name, value)) = first_of(&value, names) else { return Ok(Vec::new()) };
+        let Some((name, value)) = first_of(value, names) else { return Ok(Vec::new()) };
         let list = value.as_array().ok_or_else(|| format!("`{name}` is no list"))?;
-        list.iter()
-            .map(|word| {
-                word.as_str().map(str::to_owned).ok_or_else(|| format!("`{name}` holds {word}, which is no text"))
-            })
-            .collect()
+        let text = |word: &Value| {
+            word.as_str().map(str::to_owned).ok_or_else(|| format!("`{name}` holds {word}, which is no text"))
+        };
+        list.iter().map(text).collect()
     };
-    Ok(Case {
-        reference: Vec::new(),
-        predicted,
-        predicted_objects: list(&["object_list", "predicted_objects", "objects"])?,
-        predicted_predicates: list(&["predicate_list", "predicted_predicates", "predicates"])?,
-    })
+    let triples = match first_of(value, &TRIPLES) {
+        Some((name, value)) => triples(value).map_err(|message| format!("`{name}` {message}"))?,
+        None => Vec::new(),
+    };
+    Ok(Extraction { triples, objects: list(&OBJECTS)?, predicates: list(&PREDICATES)? })
 }
 
 fn first_of<'v>(value: &'v Value, names: &[&'static str]) -> Option<(&'static str, &'v Value)> {
     names.iter().find_map(|&name| value.get(name).filter(|value| !value.is_null()).map(|value| (name, value)))
 }
 
-fn whole_or_embedded(text: &str) -> Result<Value, String> {
+/// The reply, or the JSON object among its words: the first that has one of our lists, else the first of all.
+fn object_in(reply: &str) -> Result<Value, String> {
+    let text = reply.replace("```json", "").replace("```", "");
     let failed = |error: serde_json::Error| format!("the reply is no JSON: {error}");
-    match serde_json::from_str::<Value>(text.trim()) {
-        Ok(value) if value.is_object() => Ok(value),
-        Ok(other) => Err(format!("the reply is {other}, which is no JSON object")),
-        Err(error) => {
-            let start = text.find('{').ok_or_else(|| failed(error))?;
-            // The first document that begins there; what follows it is words.
-            let mut documents = serde_json::Deserializer::from_str(&text[start..]).into_iter::<Value>();
-            documents.next().ok_or("the reply is empty")?.map_err(failed)
+    let error = match serde_json::from_str::<Value>(text.trim()) {
+        Ok(value) if value.is_object() => return Ok(value),
+        Ok(other) => return Err(format!("the reply is {other}, which is no JSON object")),
+        Err(error) => error,
+    };
+    let mut other = None;
+    let mut reason = failed(error);
+    for (tries, (start, _)) in text.match_indices('{').take(MOST_OBJECTS).enumerate() {
+        // The document that begins there; what follows it is words.
+        match serde_json::Deserializer::from_str(&text[start..]).into_iter::<Value>().next() {
+            Some(Ok(value)) if [TRIPLES, OBJECTS, PREDICATES].iter().any(|names| first_of(&value, names).is_some()) => {
+                return Ok(value);
+            }
+            Some(Ok(value)) if other.is_none() && tries == 0 => other = Some(value),
+            Some(Err(error)) if tries == 0 => reason = failed(error),
+            _ => {}
         }
     }
+    other.ok_or(reason)
 }
 
-fn strings_of_strings(value: &Value, names: &[&'static str]) -> Result<Vec<Vec<String>>, String> {
-    let Some((name, value)) = first_of(value, names) else { return Ok(Vec::new()) };
-    triples(value).map_err(|message| format!("`{name}` {message}"))
-}
+/// Places at which a JSON object is looked for among words.
+const MOST_OBJECTS: usize = 64;
 
 /// Lists of texts, of any length.
 ///
@@ -178,48 +229,57 @@ fn strings_of_strings(value: &Value, names: &[&'static str]) -> Result<Vec<Vec<S
 /// What is wrong, with its place.
 pub fn triples(value: &Value) -> Result<Vec<Vec<String>>, String> {
     let list = value.as_array().ok_or("is no list")?;
-    let one = |(i, triple): (usize, &Value)| -> Result<Vec<String>, String> {
-        let words = triple.as_array().ok_or_else(|| format!("holds {triple} at {i}, which is no list"))?;
-        words
-            .iter()
-            .map(|word| {
-                word.as_str().map(str::to_owned).ok_or_else(|| format!("holds {word} at {i}, which is no text"))
-            })
-            .collect()
-    };
-    list.iter().enumerate().map(one).collect()
+    list.iter().enumerate().map(|(i, triple)| words_of(i, triple)).collect()
+}
+
+/// A list of texts; or an object that names its three, as some models write it.
+fn words_of(i: usize, triple: &Value) -> Result<Vec<String>, String> {
+    let text =
+        |word: &Value| word.as_str().map(str::to_owned).ok_or_else(|| format!("holds {word} at {i}, which is no text"));
+    if triple.is_object() {
+        let parts = [&["subject"][..], &["predicate", "relation"], &["object"]];
+        let named: Option<Vec<&Value>> =
+            parts.iter().map(|names| first_of(triple, names).map(|(_, value)| value)).collect();
+        let named =
+            named.ok_or_else(|| format!("holds {triple} at {i}, which names no subject, predicate and object"))?;
+        return named.into_iter().map(text).collect();
+    }
+    let words = triple.as_array().ok_or_else(|| format!("holds {triple} at {i}, which is no list"))?;
+    words.iter().map(text).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn case(reference: &[[&str; 3]], predicted: &[&[&str]]) -> Case {
+    fn reference(triples: &[[&str; 3]]) -> Vec<[String; 3]> {
+        triples.iter().map(|triple| triple.map(str::to_owned)).collect()
+    }
+
+    fn read(triples: &[&[&str]]) -> Extraction {
         let own = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
-        Case {
-            reference: reference.iter().map(|triple| triple.map(str::to_owned)).collect(),
-            predicted: predicted.iter().map(|triple| own(triple)).collect(),
-            ..Case::default()
-        }
+        Extraction { triples: triples.iter().map(|triple| own(triple)).collect(), ..Extraction::default() }
     }
 
     #[test]
     fn lists_are_reported_or_derived() {
-        let mut case = case(&[["a", "on", "b"]], &[&["a", "on", "b"], &["c"]]);
-        case.predicted_objects = vec!["z".to_owned()];
-        let reference = overlap(&case, Mode::Reference, Match::Exact);
-        assert_eq!(reference, Overlap { scene_graph: 0.5, entity: 0.0, relation: 0.0 });
-        let corrected = overlap(&case, Mode::Corrected, Match::Exact);
+        let wanted = reference(&[["a", "on", "b"]]);
+        let mut read = read(&[&["a", "on", "b"], &["c"]]);
+        read.objects = vec!["z".to_owned()];
+        let published = overlap(&wanted, &read, Mode::Reference, Match::Exact);
+        assert_eq!(published, Overlap { scene_graph: 0.5, entity: 0.0, relation: 0.0 });
+        let corrected = overlap(&wanted, &read, Mode::Corrected, Match::Exact);
         assert_eq!(corrected, Overlap { scene_graph: 0.5, entity: 1.0, relation: 1.0 });
     }
 
     #[test]
     fn the_matcher_can_be_switched() {
-        let case = case(&[["Sofa", "next_to", "man"]], &[&["the couch", "is beside", "person"]]);
-        assert_eq!(overlap(&case, Mode::Corrected, Match::Exact).scene_graph, 0.0);
-        assert_eq!(overlap(&case, Mode::Corrected, Match::Folded).scene_graph, 0.0);
+        let wanted = reference(&[["Sofa", "next_to", "man"]]);
+        let read = read(&[&["the couch", "is beside", "person"]]);
+        assert_eq!(overlap(&wanted, &read, Mode::Corrected, Match::Exact).scene_graph, 0.0);
+        assert_eq!(overlap(&wanted, &read, Mode::Corrected, Match::Folded).scene_graph, 0.0);
         assert_eq!(
-            overlap(&case, Mode::Corrected, Match::Synonyms),
+            overlap(&wanted, &read, Mode::Corrected, Match::Synonyms),
             Overlap { scene_graph: 1.0, entity: 1.0, relation: 1.0 }
         );
         for group in SYNONYMS {
@@ -233,8 +293,12 @@ mod tests {
     #[test]
     fn replies_are_read_robustly() {
         let reply = "Here you are:\n```json\n{\"triples\": [[\"a\",\"on\",\"b\"],[\"c\"]], \"object_list\": [\"a\"]}\n```\nDone.";
-        let case = read_reply(reply).unwrap();
-        assert_eq!((case.predicted.len(), case.predicted_objects.len(), case.predicted_predicates.len()), (2, 1, 0));
+        let found = read_reply(reply).unwrap();
+        assert_eq!((found.triples.len(), found.objects.len(), found.predicates.len()), (2, 1, 0));
+        let among_words = "The graph {of the picture}: {\"relations\": [{\"subject\": \"a\", \"relation\": \"on\", \"object\": \"b\"}]} {}";
+        for read in [read_reply, read_graph] {
+            assert_eq!(read(among_words).unwrap().triples, [["a", "on", "b"]]);
+        }
         for broken in [
             "",
             "no",
@@ -242,9 +306,24 @@ mod tests {
             "{\"triples\": 3}",
             "{\"triples\": [[[\"a\"]]]}",
             "{\"triples\": [\"a\"]}",
+            "{\"triples\": [{\"subject\": \"a\"}]}",
             "{\"triples\": [[\"a\"",
+            "{\"triples\": [{\"subject\": \"a\", \"predicate\": \"on\", \"object\": \"b\"}, {\"subj",
         ] {
-            assert!(read_reply(broken).is_err(), "{broken}");
+            assert!(read_reply(broken).is_err() && read_graph(broken).is_err(), "{broken}");
         }
+        // Published, absent lists are empty; a model that said nothing of triples did not read the picture.
+        assert_eq!(read_reply("{\"error\": \"no picture\"}"), Ok(Extraction::default()));
+        assert!(read_graph("{\"error\": \"no picture\"}").is_err());
+        assert_eq!(read_graph("{\"triples\": []}"), Ok(Extraction::default()));
+    }
+
+    #[test]
+    fn a_graphs_triples_are_labels_without_attributes() {
+        let record = serde_json::json!({"img_id": "1", "name": "", "caption_ori": "",
+            "items": [{"item_id": 0, "label": "dog", "attributes": ["brown"]}, {"item_id": 1, "label": "sofa", "attributes": []}],
+            "relations": [{"item1": 0, "relation": "on", "item2": 1}]});
+        let graph = SceneGraph::from_laion_sg(&record).unwrap();
+        assert_eq!(triples_of(&graph), reference(&[["dog", "on", "sofa"]]));
     }
 }

@@ -10,7 +10,7 @@ use crate::dpg_bench::run::{ImageScore, find_item};
 use crate::question::{QuestionDag, derive};
 use crate::scene_graph::SceneGraph;
 
-/// The metrics that follow from the answers to a graph's questions.
+/// The metrics of recorded answers to a graph's questions; which DPG figure, is a mode of its own there.
 pub const METRICS: [&str; 4] = ["dpg", "attribute", "spatial", "three_in_one"];
 
 /// Scores `images` (file names) by `metric`, one of [`METRICS`]. Of several crops the mean is taken; a crop without a

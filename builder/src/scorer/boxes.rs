@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{ImageScorer, Subject, Verdicts};
 use crate::detect::{Detected, Detector, Sight};
+use crate::endpoint::chat::Spent;
 use crate::metrics::Mode;
 use crate::score::detections;
 use crate::{Error, Result};
@@ -29,6 +30,10 @@ impl ImageScorer for BoxScorer {
 
     fn version(&self) -> &str {
         &self.version
+    }
+
+    fn spent(&self) -> Option<Spent> {
+        self.detector.spent()
     }
 
     fn metrics(&self) -> &'static [&'static str] {

@@ -119,13 +119,21 @@ pub struct Unscored {
     pub image_blob: String,
 }
 
+/// Whose scores a candidate lacks.
+#[derive(Clone, Copy, Debug)]
+pub struct ScoredBy<'a> {
+    pub answerer: &'a str,
+    pub answerer_version: &'a str,
+    /// The metric that a candidate has once it is scored; `None`: any.
+    pub metric: Option<&'a str>,
+}
+
 /// At most `limit` candidates after `after` (by graph, then id, so that a graph's candidates come together) that have no
-/// score card of this answerer's version, or a failure of it.
+/// score card of this scorer, or a failure of it.
 pub async fn unscored(
     conn: &mut PgConnection,
     generation_id: Option<Uuid>,
-    answerer: &str,
-    answerer_version: &str,
+    by: ScoredBy<'_>,
     after: Option<(Uuid, Uuid)>,
     limit: i64,
 ) -> Result<Vec<Unscored>> {
@@ -134,36 +142,45 @@ pub async fn unscored(
         Unscored,
         "SELECT c.id, c.graph_id, c.image_blob FROM candidate c
          WHERE ($1::uuid IS NULL OR c.generation_id = $1) AND (c.graph_id, c.id) > ($4::uuid, $5::uuid)
-           AND (c.id NOT IN (SELECT candidate_id FROM score_card WHERE answerer = $2 AND answerer_version = $3)
+           AND (c.id NOT IN (SELECT candidate_id FROM score_card
+                             WHERE answerer = $2 AND answerer_version = $3 AND ($7::text IS NULL OR metric = $7))
                 OR c.id IN (SELECT candidate_id FROM score_failure WHERE answerer = $2 AND answerer_version = $3))
          ORDER BY c.graph_id, c.id LIMIT $6",
         generation_id,
-        answerer,
-        answerer_version,
+        by.answerer,
+        by.answerer_version,
         after_graph,
         after_id,
         limit,
+        by.metric,
     )
     .fetch_all(conn)
     .await?)
 }
 
-/// How many candidates have no score card of this answerer's version, or a failure of it.
-pub async fn count_unscored(
-    conn: &mut PgConnection,
-    generation_id: Option<Uuid>,
-    answerer: &str,
-    answerer_version: &str,
-) -> Result<i64> {
+/// How many candidates have no score card of this scorer, or a failure of it.
+pub async fn count_unscored(conn: &mut PgConnection, generation_id: Option<Uuid>, by: ScoredBy<'_>) -> Result<i64> {
     Ok(sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM candidate c
            WHERE ($1::uuid IS NULL OR c.generation_id = $1)
-             AND (c.id NOT IN (SELECT candidate_id FROM score_card WHERE answerer = $2 AND answerer_version = $3)
+             AND (c.id NOT IN (SELECT candidate_id FROM score_card
+                               WHERE answerer = $2 AND answerer_version = $3 AND ($4::text IS NULL OR metric = $4))
                   OR c.id IN (SELECT candidate_id FROM score_failure WHERE answerer = $2 AND answerer_version = $3))"#,
         generation_id,
-        answerer,
-        answerer_version,
+        by.answerer,
+        by.answerer_version,
+        by.metric,
     )
     .fetch_one(conn)
+    .await?)
+}
+
+/// Where the pictures of a generation lie, by graph and index.
+pub async fn image_blobs(conn: &mut PgConnection, generation_id: Uuid) -> Result<Vec<String>> {
+    Ok(sqlx::query_scalar!(
+        "SELECT image_blob FROM candidate WHERE generation_id = $1 ORDER BY graph_id, index",
+        generation_id,
+    )
+    .fetch_all(conn)
     .await?)
 }

@@ -24,6 +24,8 @@ pub struct ScoreRun {
     pub repetition: i32,
     /// Answers are there already: nothing is asked.
     pub recorded: bool,
+    /// What it cost to ask over the network: [`crate::endpoint::chat::Spent`].
+    pub spent: Option<Value>,
     pub state: TaskState,
     /// Candidates scored.
     pub done: i64,
@@ -68,7 +70,7 @@ pub async fn insert(conn: &mut PgConnection, new: &NewScoreRun) -> Result<Uuid> 
 pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Option<ScoreRun>> {
     Ok(sqlx::query_as!(
         ScoreRun,
-        r#"SELECT id, answerer, answerer_version, generation_id, metrics, network, repetition, recorded,
+        r#"SELECT id, answerer, answerer_version, generation_id, metrics, network, repetition, recorded, spent,
                   state AS "state: TaskState", done, total, error,
                   created_at, started_at, finished_at
            FROM score_run WHERE id = $1"#,
@@ -84,7 +86,7 @@ pub async fn list(conn: &mut PgConnection, limit: i64, cursor: Option<&str>) -> 
     let before: Option<Uuid> = page::decode(cursor)?;
     let rows = sqlx::query_as!(
         ScoreRun,
-        r#"SELECT id, answerer, answerer_version, generation_id, metrics, network, repetition, recorded,
+        r#"SELECT id, answerer, answerer_version, generation_id, metrics, network, repetition, recorded, spent,
                   state AS "state: TaskState", done, total, error,
                   created_at, started_at, finished_at
            FROM score_run WHERE $1::uuid IS NULL OR id < $1 ORDER BY id DESC LIMIT $2"#,
@@ -136,6 +138,11 @@ pub async fn fail(conn: &mut PgConnection, id: Uuid, error: &Value) -> Result<bo
 
 pub async fn set_progress(conn: &mut PgConnection, id: Uuid, done: i64, total: i64) -> Result<()> {
     sqlx::query!("UPDATE score_run SET done = $2, total = $3 WHERE id = $1", id, done, total).execute(conn).await?;
+    Ok(())
+}
+
+pub async fn set_spent(conn: &mut PgConnection, id: Uuid, spent: &Value) -> Result<()> {
+    sqlx::query!("UPDATE score_run SET spent = $2 WHERE id = $1", id, spent).execute(conn).await?;
     Ok(())
 }
 

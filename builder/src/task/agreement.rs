@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::metrics::agreement::{self, Agreement, Scored, correlation};
-use crate::score::recorded::METRICS;
+use crate::score::METRICS;
 use crate::store::answer::{self, Retest};
 use crate::store::score_card::{self, MetricSummary, Scope};
 use crate::store::score_run;

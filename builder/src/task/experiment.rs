@@ -143,8 +143,9 @@ impl Experiment<'_> {
     async fn scores(&self, generation_id: Uuid) -> Result<()> {
         let answerer = score::answerer(ANSWERER)?;
         let mut connection = self.context.pool.acquire().await?;
-        let (name, version) = (answerer.name(), answerer.version());
-        let unscored = candidate::count_unscored(&mut connection, Some(generation_id), name, version).await?;
+        let version = score::answering_version(answerer.version());
+        let by = candidate::ScoredBy { answerer: answerer.name(), answerer_version: &version, metric: None };
+        let unscored = candidate::count_unscored(&mut connection, Some(generation_id), by).await?;
         drop(connection);
         if unscored == 0 {
             return Ok(());

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::{TaskContext, error_text, evaluate, export, generate, invert, score, train};
+use super::{TaskContext, error_text, evaluate, export, frechet, generate, invert, score, train};
 use crate::store::queue;
 use crate::{Error, Result};
 
@@ -54,6 +54,8 @@ pub enum Task {
     Export(Uuid),
     /// A candidate's inversion.
     Invert(Uuid),
+    /// A Fréchet distance.
+    Frechet(Uuid),
 }
 
 impl Task {
@@ -65,6 +67,7 @@ impl Task {
             Self::Evaluate(id) => (EvaluateTask::IDENTIFIER, id),
             Self::Export(id) => (ExportTask::IDENTIFIER, id),
             Self::Invert(id) => (InvertTask::IDENTIFIER, id),
+            Self::Frechet(id) => (FrechetTask::IDENTIFIER, id),
         }
     }
 
@@ -76,6 +79,7 @@ impl Task {
             EvaluateTask::IDENTIFIER => Some(Self::Evaluate(id)),
             ExportTask::IDENTIFIER => Some(Self::Export(id)),
             InvertTask::IDENTIFIER => Some(Self::Invert(id)),
+            FrechetTask::IDENTIFIER => Some(Self::Frechet(id)),
             _ => None,
         }
     }
@@ -88,6 +92,7 @@ impl Task {
             Self::Evaluate(id) => evaluate::run(context, id).await,
             Self::Export(id) => export::run(context, id).await,
             Self::Invert(id) => invert::run(context, id).await,
+            Self::Frechet(id) => frechet::run(context, id).await,
         }
     }
 
@@ -99,6 +104,7 @@ impl Task {
             Self::Evaluate(id) => evaluate::fail(context, id, error).await,
             Self::Export(id) => export::fail(context, id, error).await,
             Self::Invert(id) => invert::fail(context, id, error).await,
+            Self::Frechet(id) => frechet::fail(context, id, error).await,
         }
     }
 
@@ -179,6 +185,7 @@ async fn run_worker(context: &TaskContext, concurrency: usize) -> Result<()> {
         .define_job::<EvaluateTask>()
         .define_job::<ExportTask>()
         .define_job::<InvertTask>()
+        .define_job::<FrechetTask>()
         .init()
         .await
         .map_err(|error| Error::Queue(error.to_string()))?;
@@ -260,3 +267,4 @@ handler!(TrainTask, "train", Train);
 handler!(EvaluateTask, "evaluate", Evaluate);
 handler!(ExportTask, "export", Export);
 handler!(InvertTask, "invert", Invert);
+handler!(FrechetTask, "frechet", Frechet);

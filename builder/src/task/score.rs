@@ -12,6 +12,8 @@ use uuid::Uuid;
 
 use super::queue::{self, Task};
 use super::{TaskContext, error_json, error_text};
+use crate::endpoint::chat::Spent;
+use crate::score::DPG_REFERENCE;
 use crate::store::score_run::{NewScoreRun, ScoreRun};
 use crate::store::state::TaskState;
 use crate::store::{
@@ -20,8 +22,8 @@ use crate::store::{
 use crate::{Error, Result};
 use chunk::Outcome;
 pub(crate) use chunk::{can_judge, judge};
-pub use scorer::{HUMAN, SCORERS, answerer, needs_network, register};
-pub(crate) use scorer::{Scorer, keeping_answerer, load};
+pub use scorer::{HUMAN, SCORERS, answerer, is_registrable, needs_network, register};
+pub(crate) use scorer::{Scorer, answering_version, judges_device, keeping_answerer, load};
 
 const UNFINISHED: &[TaskState] = &[TaskState::Queued, TaskState::Running];
 /// Candidates a transaction.
@@ -135,15 +137,19 @@ pub async fn run(context: &TaskContext, id: Uuid) -> Result<()> {
     let scorer = if run.recorded { None } else { Some(open(context, &mut connection, &run).await?) };
     score_run::update_state(&mut connection, id, UNFINISHED, TaskState::Running).await?;
     let (name, version) = (run.answerer.as_str(), run.answerer_version.as_str());
+    // Whoever answers gives every candidate this one, so that a store from before it gets it from the answers that are there.
+    let metric = if matches!(scorer, Some(Scorer::Pictures(_))) { None } else { Some(DPG_REFERENCE) };
+    let by = candidate::ScoredBy { answerer: name, answerer_version: version, metric };
+    let spent_before = run.spent.clone().and_then(|spent| serde_json::from_value::<Spent>(spent).ok());
     let total = candidate::count(&mut connection, run.generation_id).await?;
-    let left = candidate::count_unscored(&mut connection, run.generation_id, name, version).await?;
+    let left = candidate::count_unscored(&mut connection, run.generation_id, by).await?;
     let mut done = total - left;
     score_run::set_progress(&mut connection, id, done, total).await?;
     let mut after = None;
     let mut failed: Vec<String> = Vec::new();
     loop {
         context.check_shutdown()?;
-        let chunk = candidate::unscored(&mut connection, run.generation_id, name, version, after, CHUNK).await?;
+        let chunk = candidate::unscored(&mut connection, run.generation_id, by, after, CHUNK).await?;
         let Some(last) = chunk.last() else { break };
         after = Some((last.graph_id, last.id));
         let Outcome { rows, scored, failures } = chunk::score(context, &run, scorer.as_ref(), chunk).await?;
@@ -161,6 +167,10 @@ pub async fn run(context: &TaskContext, id: Uuid) -> Result<()> {
             .collect();
         score_failure::upsert_many(&mut transaction, (name, version), &reasons).await?;
         score_run::set_progress(&mut transaction, id, done, total).await?;
+        if let Some(spent) = scorer.as_ref().and_then(Scorer::spent) {
+            let spent = spent_before.unwrap_or_default().plus(spent);
+            score_run::set_spent(&mut transaction, id, &serde_json::json!(spent)).await?;
+        }
         transaction.commit().await?;
         failed.extend(failures.iter().map(|(_, error)| error_text(error)));
         // Somebody who is away for now is asked again when the run goes on; what was answered stands.

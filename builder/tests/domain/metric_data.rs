@@ -3,7 +3,7 @@
 use crate::{data, json};
 use builder::metrics::Mode;
 use builder::metrics::numeracy::{Noun, parse_prompt};
-use builder::metrics::scene_graph_iou::{Case, Match, overlap, triples};
+use builder::metrics::scene_graph_iou::{Extraction, Match, overlap, triples};
 use builder::metrics::spatial::{self, Detection, relation_2d_of_prompt, relation_3d_of_prompt, score_2d, score_3d};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -98,13 +98,13 @@ fn overlaps_of_scene_graphs() {
     };
     for row in json("scene_graphs/sg_iou_cases.json").as_array().unwrap() {
         let reference = triples(&row["reference_triples"]).unwrap();
-        let case = Case {
-            reference: reference.into_iter().map(|triple| triple.try_into().unwrap()).collect(),
-            predicted: triples(&row["predicted_triples"]).unwrap(),
-            predicted_objects: list(&row["predicted_objects"]),
-            predicted_predicates: list(&row["predicted_predicates"]),
+        let reference: Vec<[String; 3]> = reference.into_iter().map(|triple| triple.try_into().unwrap()).collect();
+        let read = Extraction {
+            triples: triples(&row["predicted_triples"]).unwrap(),
+            objects: list(&row["predicted_objects"]),
+            predicates: list(&row["predicted_predicates"]),
         };
-        let found = overlap(&case, Mode::Reference, Match::Exact);
+        let found = overlap(&reference, &read, Mode::Reference, Match::Exact);
         let expected = ["sg_iou", "entity_iou", "relation_iou"].map(|key| row[key].as_f64().unwrap());
         assert_eq!([found.scene_graph, found.entity, found.relation], expected, "{}", row["name"]);
     }

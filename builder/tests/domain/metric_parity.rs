@@ -6,8 +6,9 @@ use builder::dpg_bench::run::{self, CategoryScore, Settings};
 use builder::metrics::Mode;
 use builder::metrics::frechet::{Features, distance};
 use builder::metrics::numeracy::{self, Labelled, Wanted};
-use builder::metrics::scene_graph_iou::{Case, Match, overlap, triples};
+use builder::metrics::scene_graph_iou::{Extraction, Match, overlap, triples};
 use builder::metrics::spatial::{Detection, SpatialScore, score_2d, score_3d};
+use builder::metrics::three_in_one::{self, Parts, Subset, Subsets};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -118,19 +119,34 @@ fn numeracy_scores() {
 #[test]
 fn scene_graph_overlaps() {
     for case in list(&golden()["scene_graph_iou"]) {
-        let reference = triples(&case[0]).unwrap().into_iter().map(|triple| triple.try_into().unwrap()).collect();
-        let read = Case {
-            reference,
-            predicted: triples(&case[1]).unwrap(),
-            predicted_objects: words(&case[2]),
-            predicted_predicates: words(&case[3]),
-        };
+        let reference: Vec<[String; 3]> =
+            triples(&case[0]).unwrap().into_iter().map(|triple| triple.try_into().unwrap()).collect();
+        let read =
+            Extraction { triples: triples(&case[1]).unwrap(), objects: words(&case[2]), predicates: words(&case[3]) };
         for (mode, expected) in MODES.into_iter().zip([&case[4], &case[5]]) {
-            let found = overlap(&read, mode, Match::Exact);
+            let found = overlap(&reference, &read, mode, Match::Exact);
             for (found, expected) in [found.scene_graph, found.entity, found.relation].into_iter().zip(list(expected)) {
                 close(found, expected, case);
             }
         }
+    }
+}
+
+#[test]
+fn complex_prompts() {
+    let given = &golden()["three_in_one"];
+    let mut subsets = Subsets::default();
+    for subset in [Subset::Spatial, Subset::Action] {
+        for prompt in list(&given[subset.as_str()]) {
+            subsets.insert(prompt.as_str().unwrap(), subset);
+        }
+    }
+    assert!(list(&given["cases"]).len() > 50);
+    for case in list(&given["cases"]) {
+        let part = |i: usize| case[i].as_f64();
+        let parts = Parts { attribute: part(1), spatial: part(2), action: part(3) };
+        let subset = subsets.of(case[0].as_str().unwrap());
+        close(three_in_one::score(parts, subset, Mode::Reference).unwrap().score, &case[4], case);
     }
 }
 

@@ -17,6 +17,9 @@ use crate::state::AppState;
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Question)]
 pub struct QuestionResponse {
+    /// Of its wording; answers to another wording are of another version of their answerer.
+    #[schema(example = "1")]
+    pub template_version: String,
     /// Within its graph, from 1; parents have smaller numbers.
     pub question_id: i32,
     /// `entity`, `attribute` or `relation`.
@@ -38,9 +41,18 @@ pub struct QuestionResponse {
 
 impl From<store::question::Question> for QuestionResponse {
     fn from(question: store::question::Question) -> Self {
-        let store::question::Question { graph_id: _, question_id, kind, category, text, tuple, parents, target } =
-            question;
-        Self { question_id, kind, category, text, tuple, parents, target }
+        let store::question::Question {
+            graph_id: _,
+            template_version,
+            question_id,
+            kind,
+            category,
+            text,
+            tuple,
+            parents,
+            target,
+        } = question;
+        Self { template_version, question_id, kind, category, text, tuple, parents, target }
     }
 }
 

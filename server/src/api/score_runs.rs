@@ -10,7 +10,7 @@ use builder::store::state::TaskState;
 use builder::store::{self, score_run::ScoreRun};
 use builder::task::score::{self, ScoreRequest};
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
@@ -27,8 +27,8 @@ use crate::state::AppState;
 #[derive(Clone, Debug, ToSchema)]
 #[schema(example = json!({"answerer": "shapes"}))]
 pub struct CreateScoreRunRequest {
-    /// Who scores: `shapes`, `openai`, `blip-vqa`, `clip-score`, `pick-score`, `aesthetic`, `shapes-boxes`, `http-boxes` or
-    /// `human` (the votes as they are now); with `recorded`, whoever gave answers that were imported.
+    /// Who scores: `shapes`, `openai`, `blip-vqa`, `clip-score`, `pick-score`, `aesthetic`, `shapes-boxes`, `http-boxes`,
+    /// `openai-graph` or `human` (the votes as they are now); with `recorded`, whoever gave answers that were imported.
     #[schema(required = false, default = "shapes")]
     pub answerer: String,
     /// With `recorded`, which version of the answerer, where there are answers of several.
@@ -104,6 +104,8 @@ pub struct ScoreRunResponse {
     pub repetition: i32,
     /// Whether the answers were there already.
     pub recorded: bool,
+    /// What it cost to ask over the network; null where nobody was.
+    pub spent: Option<SpentResponse>,
     /// Candidates that this scorer could not score, or not in full; `/failures` says why.
     pub failed: i64,
     /// Why it failed.
@@ -130,6 +132,7 @@ impl ScoreRunResponse {
             network: run.network,
             repetition: run.repetition,
             recorded: run.recorded,
+            spent: run.spent.and_then(|spent| serde_json::from_value(spent).ok()),
             failed,
             error: run.error,
             created_at: run.created_at,
@@ -142,6 +145,25 @@ impl ScoreRunResponse {
         let failed = store::score_failure::count(connection, &run).await?;
         Ok(Self::new(run, failed))
     }
+}
+
+/// What a run spent on whoever it asked over the network, broken off and taken up again included.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Spent)]
+pub struct SpentResponse {
+    /// Requests sent, tries included.
+    pub requests: u64,
+    /// Requests that had to be sent again.
+    pub retries: u64,
+    /// What was known already and not asked for.
+    pub cached: u64,
+    /// As the server counts them.
+    pub prompt_tokens: u64,
+    /// As the server counts them.
+    pub completion_tokens: u64,
+    /// In the currency of the operator's prices; null without prices.
+    #[serde(default)]
+    pub cost: Option<f64>,
 }
 
 /// Why a candidate was not scored.

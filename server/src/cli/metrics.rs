@@ -1,5 +1,5 @@
 //! `diptych metrics`: metrics of pictures, of what others have measured (features, boxes, triples, scores), and a table of
-//! those in the store, the only one that needs a database.
+//! those in the store. Only that table, and the distance of candidates, need a database.
 
 use std::io::BufRead;
 use std::path::Path;
@@ -19,6 +19,7 @@ mod numeracy;
 mod pictures;
 mod sg_iou;
 mod table;
+mod three_in_one;
 
 /// Compute metrics from files: Fréchet distance, CLIPScore, PickScore, aesthetics, spatial scores, numeracy, scene graph
 /// overlap, agreement of scorers
@@ -42,6 +43,8 @@ enum Metric {
     Numeracy(numeracy::Numeracy),
     #[command(name = "sg-iou")]
     SgIou(sg_iou::SgIou),
+    #[command(name = "three-in-one")]
+    ThreeInOne(three_in_one::ThreeInOne),
     Agreement(agreement::Agreement),
     ClipScore(image_text::ClipScore),
     PickScore(image_text::PickScore),
@@ -54,11 +57,12 @@ enum Metric {
 impl Metrics {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
         match self.metric {
-            Metric::Frechet(metric) => metric.run(),
+            Metric::Frechet(metric) => metric.run(global),
             Metric::Spatial(metric) => metric.run(),
             Metric::Depth(metric) => metric.run(),
             Metric::Numeracy(metric) => metric.run(),
             Metric::SgIou(metric) => metric.run(),
+            Metric::ThreeInOne(metric) => metric.run(),
             Metric::Agreement(metric) => metric.run(),
             Metric::ClipScore(metric) => metric.run(),
             Metric::PickScore(metric) => metric.run(),

@@ -8,12 +8,12 @@ use clap::Args;
 use uuid::Uuid;
 
 use super::wait::{self, Look};
-use super::{Global, output, session};
+use super::{Global, endpoint, output, session};
 use crate::api::score_runs::ScoreRunResponse;
 
 mod folder;
 
-pub(super) use folder::list_pictures;
+pub(super) use folder::{list_pictures, of_graph, read_graphs};
 
 /// Ask questions about pictures and compute the scores
 ///
@@ -33,7 +33,7 @@ pub(super) use folder::list_pictures;
 pub(crate) struct Score {
     /// Who scores: shapes (exact, for the synthetic world), openai (any OpenAI-compatible vision endpoint), blip-vqa (with
     /// --images: --model); of the store also clip-score, pick-score, aesthetic (--network), shapes-boxes, http-boxes
-    /// (DETECTOR_URL), human (votes), with --recorded whoever gave the answers that were imported
+    /// (DETECTOR_URL), openai-graph (SG-IoU; OPENAI_BASE_URL, OPENAI_MODEL), human (votes), with --recorded whoever gave the answers that were imported
     #[arg(long, value_name = "NAME", default_value = "shapes")]
     answerer: String,
     /// Only this generation's candidates
@@ -103,6 +103,9 @@ impl Score {
             output::line(&format!("score run {} {}: {} of {} candidates", row.id, row.state, row.done, row.total))?;
             if failed > 0 {
                 output::note(&format!("{failed} candidates could not be scored, or not in full"));
+            }
+            if let Some(spent) = row.spent.as_ref().and_then(|spent| serde_json::from_value(spent.clone()).ok()) {
+                endpoint::tell(&row.answerer, Some(spent));
             }
             if let Some(message) = row.error.as_ref().and_then(|error| error["message"].as_str()) {
                 output::note(message);

@@ -335,6 +335,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/frechet-distances": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Fréchet distances, the newest first. */
+        get: operations["list_frechet_distances"];
+        put?: never;
+        /** Measures how far a generation's pictures are from others as a whole (FID). */
+        post: operations["create_frechet_distance"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/frechet-distances/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One Fréchet distance. */
+        get: operations["find_frechet_distance"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/generations": {
         parameters: {
             query?: never;
@@ -1553,6 +1588,35 @@ export interface components {
             split?: string | null;
         };
         /**
+         * @description What to compare with what: one of `reference_generation_id` and `reference_features`.
+         * @example {
+         *       "generation_id": "01890a5d-ac96-774b-bcce-b302099a8057",
+         *       "reference_features": "coco-val",
+         *       "network": "fid"
+         *     }
+         */
+        CreateFrechetDistanceRequest: {
+            /**
+             * Format: uuid
+             * @description Whose pictures.
+             */
+            generation_id: string;
+            /**
+             * @description `corrected`, or `reference`: as published, which may come out just below 0.
+             * @default corrected
+             */
+            mode: string;
+            /** @description A registered Inception (`/metric-networks`). */
+            network: string;
+            /** @description Compare with features that an operator has registered (`diptych model register --scorer features`). */
+            reference_features?: string | null;
+            /**
+             * Format: uuid
+             * @description Compare with the pictures of this generation; imported pictures are one too.
+             */
+            reference_generation_id?: string | null;
+        };
+        /**
          * @description What to make candidates of, and how.
          * @example {
          *       "split": "train",
@@ -1797,8 +1861,8 @@ export interface components {
          */
         CreateScoreRunRequest: {
             /**
-             * @description Who scores: `shapes`, `openai`, `blip-vqa`, `clip-score`, `pick-score`, `aesthetic`, `shapes-boxes`, `http-boxes` or
-             *     `human` (the votes as they are now); with `recorded`, whoever gave answers that were imported.
+             * @description Who scores: `shapes`, `openai`, `blip-vqa`, `clip-score`, `pick-score`, `aesthetic`, `shapes-boxes`, `http-boxes`,
+             *     `openai-graph` or `human` (the votes as they are now); with `recorded`, whoever gave answers that were imported.
              * @default shapes
              */
             answerer: string;
@@ -2159,6 +2223,76 @@ export interface components {
             sha256: string;
             /** @description Where to fetch it. */
             url: string;
+        };
+        /** @description A Fréchet distance. */
+        FrechetDistance: {
+            /**
+             * Format: date-time
+             * @description When it was asked for.
+             */
+            created_at: string;
+            /**
+             * Format: int64
+             * @description Of the features. A set of no more pictures has a singular covariance.
+             */
+            dimensions?: number | null;
+            /**
+             * Format: double
+             * @description The distance; null until it has succeeded.
+             */
+            distance?: number | null;
+            /** @description Why it failed. */
+            error?: unknown;
+            /**
+             * Format: date-time
+             * @description When it ended.
+             */
+            finished_at?: string | null;
+            /**
+             * Format: uuid
+             * @description Whose pictures.
+             */
+            generation_id: string;
+            /**
+             * Format: uuid
+             * @description Of the distance.
+             */
+            id: string;
+            /** @description `reference` or `corrected`. */
+            mode: string;
+            /** @description The registered Inception. */
+            network: string;
+            /** @description Of its preparation and its weights. */
+            network_version: string;
+            /**
+             * Format: int64
+             * @description Pictures of the generation. The distance is biased by the sizes: compare at equal ones only.
+             */
+            num_images?: number | null;
+            /**
+             * Format: int64
+             * @description Pictures that they are compared with.
+             */
+            num_reference?: number | null;
+            /** @description Pictures looked at. */
+            progress: components["schemas"]["Progress"];
+            /** @description or with these registered features. */
+            reference_features?: string | null;
+            /**
+             * Format: uuid
+             * @description Compared with those of this generation,
+             */
+            reference_generation_id?: string | null;
+            /**
+             * Format: date-time
+             * @description When a worker took it up.
+             */
+            started_at?: string | null;
+            /**
+             * @description `queued`, `running`, `succeeded`, `failed` or `cancelled`.
+             * @example succeeded
+             */
+            state: string;
         };
         /** @description A run that makes candidates. */
         Generation: {
@@ -3199,6 +3333,86 @@ export interface components {
             total: number;
         };
         /** @description One page of a list. */
+        List_FrechetDistance: {
+            /** @description The page's rows. */
+            items: {
+                /**
+                 * Format: date-time
+                 * @description When it was asked for.
+                 */
+                created_at: string;
+                /**
+                 * Format: int64
+                 * @description Of the features. A set of no more pictures has a singular covariance.
+                 */
+                dimensions?: number | null;
+                /**
+                 * Format: double
+                 * @description The distance; null until it has succeeded.
+                 */
+                distance?: number | null;
+                /** @description Why it failed. */
+                error?: unknown;
+                /**
+                 * Format: date-time
+                 * @description When it ended.
+                 */
+                finished_at?: string | null;
+                /**
+                 * Format: uuid
+                 * @description Whose pictures.
+                 */
+                generation_id: string;
+                /**
+                 * Format: uuid
+                 * @description Of the distance.
+                 */
+                id: string;
+                /** @description `reference` or `corrected`. */
+                mode: string;
+                /** @description The registered Inception. */
+                network: string;
+                /** @description Of its preparation and its weights. */
+                network_version: string;
+                /**
+                 * Format: int64
+                 * @description Pictures of the generation. The distance is biased by the sizes: compare at equal ones only.
+                 */
+                num_images?: number | null;
+                /**
+                 * Format: int64
+                 * @description Pictures that they are compared with.
+                 */
+                num_reference?: number | null;
+                /** @description Pictures looked at. */
+                progress: components["schemas"]["Progress"];
+                /** @description or with these registered features. */
+                reference_features?: string | null;
+                /**
+                 * Format: uuid
+                 * @description Compared with those of this generation,
+                 */
+                reference_generation_id?: string | null;
+                /**
+                 * Format: date-time
+                 * @description When a worker took it up.
+                 */
+                started_at?: string | null;
+                /**
+                 * @description `queued`, `running`, `succeeded`, `failed` or `cancelled`.
+                 * @example succeeded
+                 */
+                state: string;
+            }[];
+            /** @description Give this as `cursor` for the next page; null on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Rows on all pages.
+             */
+            total: number;
+        };
+        /** @description One page of a list. */
         List_Generation: {
             /** @description The page's rows. */
             items: {
@@ -3766,6 +3980,11 @@ export interface components {
                 /** @description Which object, attribute or relation of the graph it is about, by position. */
                 target: unknown;
                 /**
+                 * @description Of its wording; answers to another wording are of another version of their answerer.
+                 * @example 1
+                 */
+                template_version: string;
+                /**
                  * @description The question.
                  * @example Is the circle red?
                  */
@@ -3964,6 +4183,7 @@ export interface components {
                  * @description 1, or the number of a repetition.
                  */
                 repetition: number;
+                spent?: components["schemas"]["Spent"] | null;
                 /**
                  * Format: date-time
                  * @description When a worker took it up.
@@ -4404,6 +4624,11 @@ export interface components {
             /** @description Which object, attribute or relation of the graph it is about, by position. */
             target: unknown;
             /**
+             * @description Of its wording; answers to another wording are of another version of their answerer.
+             * @example 1
+             */
+            template_version: string;
+            /**
              * @description The question.
              * @example Is the circle red?
              */
@@ -4764,6 +4989,7 @@ export interface components {
              * @description 1, or the number of a repetition.
              */
             repetition: number;
+            spent?: components["schemas"]["Spent"] | null;
             /**
              * Format: date-time
              * @description When a worker took it up.
@@ -4774,6 +5000,39 @@ export interface components {
              * @example succeeded
              */
             state: string;
+        };
+        /** @description What a run spent on whoever it asked over the network, broken off and taken up again included. */
+        Spent: {
+            /**
+             * Format: int64
+             * @description What was known already and not asked for.
+             */
+            cached: number;
+            /**
+             * Format: int64
+             * @description As the server counts them.
+             */
+            completion_tokens: number;
+            /**
+             * Format: double
+             * @description In the currency of the operator's prices; null without prices.
+             */
+            cost?: number | null;
+            /**
+             * Format: int64
+             * @description As the server counts them.
+             */
+            prompt_tokens: number;
+            /**
+             * Format: int64
+             * @description Requests sent, tries included.
+             */
+            requests: number;
+            /**
+             * Format: int64
+             * @description Requests that had to be sent again.
+             */
+            retries: number;
         };
         /**
          * @description Which demo to run.
@@ -5783,6 +6042,106 @@ export interface operations {
                 };
                 content: {
                     "*/*": unknown;
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_frechet_distances: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Rows a page, 1 to 200. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_FrechetDistance"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_frechet_distance: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateFrechetDistanceRequest"];
+            };
+        };
+        responses: {
+            /** @description Queued */
+            202: {
+                headers: {
+                    /** @description The distance */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FrechetDistance"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_frechet_distance: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The distance */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FrechetDistance"];
                 };
             };
             /** @description A problem */

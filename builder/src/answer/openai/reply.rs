@@ -1,47 +1,28 @@
-//! What an OpenAI-compatible server replies to a question.
+//! What a model said to a question that is answered with yes or no.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::answer::AnswerValue;
-use crate::endpoint::shortened;
+use crate::endpoint::chat::Completion;
 
-/// What the model said.
+/// Its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Given {
+pub(super) struct Word {
     pub value: AnswerValue,
     /// Of a yes.
     pub probability: f32,
-    pub prompt_tokens: u64,
-    pub completion_tokens: u64,
-    /// From asking to having it.
-    #[serde(default)]
-    pub seconds: Option<f32>,
 }
 
-/// A chat completion, strictly: one word, yes or no. Another word is a refusal; anything else is an error.
-pub(super) fn read_reply(text: &[u8]) -> Result<Given, String> {
-    let reply: Value =
-        serde_json::from_slice(text).map_err(|error| format!("the reply is no JSON: {error}: {}", shortened(text)))?;
-    let choice = reply.pointer("/choices/0").ok_or_else(|| format!("the reply has no choice: {}", shortened(text)))?;
-    let content = choice.pointer("/message/content").and_then(Value::as_str);
-    let content = content.ok_or_else(|| format!("the reply has no message: {}", shortened(text)))?;
-    let word = content.trim().trim_end_matches('.').to_lowercase();
+/// Strictly: one word, yes or no. Another word is a refusal.
+pub(super) fn read_word(said: &Completion<'_>) -> Word {
+    let word = said.content.trim().trim_end_matches('.').to_lowercase();
     let (value, certain) = match word.as_str() {
         "yes" => (AnswerValue::Yes, 1.0),
         "no" => (AnswerValue::No, 0.0),
-        _ => (AnswerValue::CannotAnswer, 0.5),
+        _ => return Word { value: AnswerValue::CannotAnswer, probability: 0.5 },
     };
-    let probability =
-        if value == AnswerValue::CannotAnswer { certain } else { probability_of_yes(choice).unwrap_or(certain) };
-    let count = |key: &str| reply.pointer(&format!("/usage/{key}")).and_then(Value::as_u64).unwrap_or_default();
-    Ok(Given {
-        value,
-        probability,
-        prompt_tokens: count("prompt_tokens"),
-        completion_tokens: count("completion_tokens"),
-        seconds: None,
-    })
+    Word { value, probability: probability_of_yes(said.choice).unwrap_or(certain) }
 }
 
 /// Share of yes among yes and no, over the spellings of the first token; none without probabilities.
@@ -65,9 +46,6 @@ mod tests {
 
     #[test]
     fn only_one_word_is_an_answer() {
-        let reply = |content: &str| {
-            json!({"choices": [{"message": {"content": content}}], "usage": {"prompt_tokens": 7, "completion_tokens": 1}}).to_string()
-        };
         for (content, value) in [
             ("yes", AnswerValue::Yes),
             (" No.\n", AnswerValue::No),
@@ -76,20 +54,16 @@ mod tests {
             ("", AnswerValue::CannotAnswer),
             ("not sure", AnswerValue::CannotAnswer),
         ] {
-            let given = read_reply(reply(content).as_bytes()).unwrap();
-            assert_eq!((given.value, given.prompt_tokens), (value, 7), "{content}");
-        }
-        for broken in ["", "{", "[]", "{\"choices\": []}", "{\"choices\": [{\"message\": {\"content\": null}}]}"] {
-            assert!(read_reply(broken.as_bytes()).is_err(), "{broken}");
+            let word = read_word(&Completion { choice: &Value::Null, content });
+            assert_eq!(word.value, value, "{content}");
         }
     }
 
     #[test]
     fn probabilities_are_those_of_yes_and_no_alone() {
         let tokens = json!([{"token": "Yes", "logprob": 0.3_f64.ln()}, {"token": " no", "logprob": 0.1_f64.ln()}, {"token": "The", "logprob": -1.0}]);
-        let reply =
-            json!({"choices": [{"message": {"content": "Yes"}, "logprobs": {"content": [{"top_logprobs": tokens}]}}]})
-                .to_string();
-        assert!((read_reply(reply.as_bytes()).unwrap().probability - 0.75).abs() < 1e-6);
+        let choice = json!({"logprobs": {"content": [{"top_logprobs": tokens}]}});
+        let word = read_word(&Completion { choice: &choice, content: "Yes" });
+        assert!((word.probability - 0.75).abs() < 1e-6);
     }
 }

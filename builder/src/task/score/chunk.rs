@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Scorer, repetition_suffix};
 use crate::answer::{Answer, AnswerValue, Answerer, Inquiry};
-use crate::question::{QuestionDag, derive};
+use crate::question::{QuestionDag, TEMPLATE_VERSION, derive};
 use crate::scene_graph::SceneGraph;
 use crate::score::score_card;
 use crate::score_card::{MetricScore, ScoreCard};
@@ -72,7 +72,10 @@ pub(super) async fn score(
         })
         .collect();
     let complete = |one: &Unscored| match (known.get(&one.id), asked.get(&one.graph_id)) {
-        (Some(answers), Some((_, questions))) => answers.len() == questions.len(),
+        (Some(answers), Some((_, questions))) => {
+            let told = answers.iter().filter(|one| one.value != AnswerValue::CannotAnswer);
+            told.count() == questions.len()
+        }
         _ => false,
     };
     let (answered, open): (Vec<Unscored>, Vec<Unscored>) =
@@ -109,12 +112,12 @@ pub(super) async fn score(
     .await
 }
 
-/// A yes or no that is there already; a refusal is asked again.
+/// An answer that is there already; a refusal is asked again.
 fn recorded(row: &answer::Answer) -> Option<Answer> {
     let value = match row.value.as_str() {
         "yes" => AnswerValue::Yes,
         "no" => AnswerValue::No,
-        _ => return None,
+        _ => AnswerValue::CannotAnswer,
     };
     let question = u32::try_from(row.question_id).ok()?;
     Some(Answer { question, value, probability: row.probability, seconds: row.latency_ms.map(|ms| ms / 1000.0) })
@@ -219,6 +222,7 @@ fn question_rows(graph_id: Uuid, questions: &QuestionDag) -> Vec<question::Quest
         .questions()
         .map(|one| question::Question {
             graph_id,
+            template_version: TEMPLATE_VERSION.to_owned(),
             question_id: one.id as i32,
             kind: one.kind.as_str().to_owned(),
             category: one.category.as_str().to_owned(),

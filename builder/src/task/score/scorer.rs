@@ -8,18 +8,30 @@ use sqlx::PgConnection;
 
 use crate::answer::Answerer;
 use crate::answer::blip_vqa::BlipVqaAnswerer;
-use crate::answer::openai::{OpenAiAnswerer, OpenAiSettings};
+use crate::answer::openai::OpenAiAnswerer;
 use crate::answer::shapes::ShapesAnswerer;
 use crate::detect::{Detector, DetectorSettings, HttpDetector, ShapesDetector};
-use crate::score::{detections, recorded, scorer_version};
-use crate::scorer::{BoxScorer, ImageScorer, NetworkFiles, NetworkScorer};
+use crate::endpoint::chat::{OpenAiSettings, Spent};
+use crate::extract::{OpenAiExtractor, Vocabulary};
+use crate::score::{self, detections};
+use crate::scorer::{BoxScorer, GRAPH_METRICS, GraphScorer, ImageScorer, NetworkFiles, NetworkScorer};
 use crate::store::metric_network::{self, MetricNetwork};
-use crate::task::{TaskContext, on_thread};
+use crate::task::{TaskContext, frechet, on_thread};
 use crate::{Error, Result};
 
 /// Who can score candidates in the store. `human` are people's votes.
-pub const SCORERS: [&str; 9] =
-    ["shapes", "openai", "blip-vqa", "clip-score", "pick-score", "aesthetic", "shapes-boxes", "http-boxes", HUMAN];
+pub const SCORERS: [&str; 10] = [
+    "shapes",
+    "openai",
+    "blip-vqa",
+    "clip-score",
+    "pick-score",
+    "aesthetic",
+    "shapes-boxes",
+    "http-boxes",
+    "openai-graph",
+    HUMAN,
+];
 /// The scorer whose scores are people's votes.
 pub const HUMAN: &str = "human";
 /// Version of how votes become scores.
@@ -28,6 +40,8 @@ pub(super) const HUMAN_VERSION: &str = "1";
 const OPENAI_CACHE: &str = "openai-answers.jsonl";
 /// The same of a detector's boxes.
 const DETECTOR_CACHE: &str = "detector-boxes.jsonl";
+/// The same of graphs that were read.
+const GRAPH_CACHE: &str = "openai-graphs.jsonl";
 
 /// Who scores.
 #[derive(Clone)]
@@ -42,10 +56,31 @@ impl Scorer {
     /// Of its scores.
     pub(crate) fn version(&self) -> String {
         match self {
-            Self::Answers(answerer) => scorer_version(answerer.version()),
+            Self::Answers(answerer) => answering_version(answerer.version()),
             Self::Pictures(scorer) => scorer.version().to_owned(),
         }
     }
+
+    /// Of who judges, whatever is computed from it: what a registered network is known by.
+    pub(crate) fn network_version(&self) -> &str {
+        match self {
+            Self::Answers(answerer) => answerer.version(),
+            Self::Pictures(scorer) => scorer.version(),
+        }
+    }
+
+    /// What was spent so far on whoever is asked over the network.
+    pub(crate) fn spent(&self) -> Option<Spent> {
+        match self {
+            Self::Answers(answerer) => answerer.spent(),
+            Self::Pictures(scorer) => scorer.spent(),
+        }
+    }
+}
+
+/// Version of the scores that follow from what an answerer says to our questions.
+pub(crate) fn answering_version(answerer_version: &str) -> String {
+    score::scorer_version(&score::answers_version(answerer_version))
 }
 
 /// Who answers questions, of those who need no registered network.
@@ -55,7 +90,7 @@ impl Scorer {
 pub fn answerer(name: &str) -> Result<Arc<dyn Answerer>> {
     match name {
         "shapes" => Ok(Arc::new(ShapesAnswerer::default())),
-        "openai" => Ok(Arc::new(OpenAiAnswerer::new(OpenAiSettings::from_environment()?)?)),
+        "openai" => Ok(Arc::new(OpenAiAnswerer::new(OpenAiSettings::from_environment(name)?)?)),
         _ => Err(Error::not_found("scorer", name)),
     }
 }
@@ -65,9 +100,14 @@ pub(crate) fn keeping_answerer(context: &TaskContext, name: &str, repetition: u3
     if name != "openai" {
         return answerer(name);
     }
-    let mut settings = OpenAiSettings::from_environment()?.with_cache(cache_file(context, OPENAI_CACHE)?);
+    Ok(Arc::new(OpenAiAnswerer::new(openai(context, name, OPENAI_CACHE, repetition)?)?))
+}
+
+/// The endpoint of the environment, with a file of replies.
+fn openai(context: &TaskContext, scorer: &str, cache: &str, repetition: u32) -> Result<OpenAiSettings> {
+    let mut settings = OpenAiSettings::from_environment(scorer)?.with_cache(cache_file(context, cache)?);
     settings.repetition = repetition;
-    Ok(Arc::new(OpenAiAnswerer::new(settings)?))
+    Ok(settings)
 }
 
 fn cache_file(context: &TaskContext, name: &str) -> Result<std::path::PathBuf> {
@@ -83,8 +123,9 @@ pub(crate) fn metrics_of(name: &str) -> Vec<String> {
         "pick-score" => &["pick_score"],
         "aesthetic" => &["aesthetic"],
         "shapes-boxes" | "http-boxes" => &detections::METRICS,
+        "openai-graph" => &GRAPH_METRICS,
         HUMAN => &[crate::vote::METRIC],
-        _ => &recorded::METRICS,
+        _ => &score::METRICS,
     };
     metrics.iter().map(|&metric| metric.to_owned()).collect()
 }
@@ -92,6 +133,11 @@ pub(crate) fn metrics_of(name: &str) -> Vec<String> {
 /// Whether the scorer `name` is made of a registered network.
 pub fn needs_network(name: &str) -> bool {
     name == "blip-vqa" || NetworkScorer::NAMES.contains(&name)
+}
+
+/// Whether files are registered for `name`: a scorer that is made of a network, or what Fréchet distances need.
+pub fn is_registrable(name: &str) -> bool {
+    needs_network(name) || frechet::KINDS.contains(&name)
 }
 
 /// The version that a run of `name` will have, without loading a network.
@@ -108,7 +154,9 @@ pub(crate) async fn version_of(
         return Ok(HUMAN_VERSION.to_owned());
     }
     if needs_network(name) {
-        return Ok(registered(connection, name, network).await?.version);
+        let version = registered(connection, name, network).await?.version;
+        // Another formula leaves a registered network what it is.
+        return Ok(if name == "blip-vqa" { answering_version(&version) } else { version });
     }
     if network.is_some() {
         return Err(Error::invalid("/network", format!("the scorer {name} needs no network")));
@@ -150,8 +198,18 @@ pub(crate) async fn open(
             settings.patience.cache = Some(cache_file(context, DETECTOR_CACHE)?);
             boxes(Arc::new(HttpDetector::new(settings)?))
         }
+        "openai-graph" => {
+            let settings = openai(context, name, GRAPH_CACHE, repetition)?;
+            let extractor = OpenAiExtractor::new(settings, Vocabulary::Open)?;
+            Scorer::Pictures(Arc::new(GraphScorer::new(Arc::new(extractor))))
+        }
         _ => Scorer::Answers(keeping_answerer(context, name, repetition)?),
     })
+}
+
+/// Where networks judge: the first GPU, where the program was built with `cuda` and there is one; else the CPU.
+pub(crate) fn judges_device() -> Result<Device> {
+    Ok(Device::cuda_if_available(0).map_err(models::Error::from)?)
 }
 
 /// Loads the network of a scorer from its files.
@@ -159,19 +217,20 @@ pub(crate) async fn open(
 /// # Errors
 /// As [`NetworkScorer::open`] and [`BlipVqaAnswerer::open`].
 pub(crate) fn load(name: &str, files: &NetworkFiles) -> Result<Scorer> {
-    let device = Device::Cpu;
+    let device = judges_device()?;
     if name == "blip-vqa" {
         return Ok(Scorer::Answers(Arc::new(BlipVqaAnswerer::open(&files.folder, &device)?)));
     }
     Ok(Scorer::Pictures(Arc::new(NetworkScorer::open(name, files, &device)?)))
 }
 
-/// Registers the network in `files` as `network`, for runs of the scorer `name`; its version.
+/// Registers the network in `files` as `network`, for runs of the scorer `name` (or for Fréchet distances,
+/// [`frechet::KINDS`]); its version.
 ///
 /// # Errors
 /// `Invalid` for a scorer without a network or a name that is none; as [`load`].
 pub async fn register(context: &TaskContext, network: &str, name: &str, files: NetworkFiles) -> Result<String> {
-    if !needs_network(name) {
+    if !is_registrable(name) {
         return Err(Error::invalid("/scorer", format!("the scorer {name} is made of no network")));
     }
     if network.trim().is_empty() || network.contains('\0') {
@@ -184,7 +243,13 @@ pub async fn register(context: &TaskContext, network: &str, name: &str, files: N
         head: files.head.as_deref().map(absolute).transpose()?,
     };
     let (scorer, place) = (name.to_owned(), files.clone());
-    let version = on_thread(move || Ok(load(&scorer, &place)?.version())).await?;
+    let version = on_thread(move || {
+        if frechet::KINDS.contains(&scorer.as_str()) {
+            return frechet::version_of(&scorer, &place.folder);
+        }
+        Ok(load(&scorer, &place)?.network_version().to_owned())
+    })
+    .await?;
     metric_network::upsert(&mut *context.pool.acquire().await?, network, name, &files, &version).await?;
     Ok(version)
 }

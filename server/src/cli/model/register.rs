@@ -19,15 +19,18 @@ use super::super::{Global, Usage, output, session};
   diptych model register --scorer blip-vqa --name blip --model blip-vqa-capfilt-large
   diptych model register --scorer pick-score --name pick-score-v1 --model PickScore_v1 --processor CLIP-ViT-H-14-laion2B-s32B-b79K
   diptych model register --scorer aesthetic --name aesthetic-v2 --model clip-vit-large-patch14 --head aesthetic.safetensors
+  diptych model register --scorer inception --name fid --model pt_inception-2015-12-05.safetensors
+  diptych model register --scorer features --name coco-val --model coco-val.safetensors
   diptych model register")]
 pub(crate) struct Register {
-    /// What it is for: blip-vqa, clip-score, pick-score or aesthetic
+    /// What it is for: blip-vqa, clip-score, pick-score or aesthetic; for Fréchet distances inception, or features of
+    /// pictures that are not in the store
     #[arg(long, value_name = "NAME", requires_all = ["name", "model"])]
     scorer: Option<String>,
     /// What score runs call it
     #[arg(long, value_name = "NAME", requires = "scorer")]
     name: Option<String>,
-    /// Its folder
+    /// Its folder; for inception and features the safetensors file
     #[arg(long, value_name = "DIR", requires = "scorer")]
     model: Option<PathBuf>,
     /// Folder of the tokenizer and preprocessor_config.json [default: --model]
@@ -44,8 +47,9 @@ impl Register {
         let (Some(scorer), Some(name), Some(folder)) = (scorer, name, model) else {
             return list(global);
         };
-        if !score::needs_network(&scorer) {
-            let message = format!("--scorer {scorer}: is blip-vqa, clip-score, pick-score or aesthetic");
+        if !score::is_registrable(&scorer) {
+            let message =
+                format!("--scorer {scorer}: is blip-vqa, clip-score, pick-score, aesthetic, inception or features");
             return Err(Usage(message).into());
         }
         let files = NetworkFiles { folder, processor, head };

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use builder::answer::Answerer;
 use builder::answer::blip_vqa::BlipVqaAnswerer;
+use builder::answer::openai::OpenAiAnswerer;
 use builder::answer::recorded::RecordedAnswers;
 use builder::dpg_bench::question_file::QuestionFile;
 use builder::dpg_bench::run::{self, CategoryScore, ImageScore, Outcome, Settings};
 use builder::dpg_bench::{Mode, masking_of};
 use builder::laion_sg::Record;
+use builder::question::TEMPLATE_VERSION;
 use builder::scene_graph::SceneGraph;
 use builder::score::attribute_binding;
 use builder::score::detections;
@@ -19,11 +21,13 @@ use builder::score::recorded;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use super::super::endpoint::{self, OpenAi};
 use super::super::{Told, Usage, lint, output};
 
 mod ask;
 mod boxes;
-mod openai;
+
+pub(in super::super) use boxes::of_graph;
 
 /// What is a picture, by the end of its name.
 const PICTURES: [&str; 11] = ["bmp", "gif", "jpeg", "jpg", "pgm", "png", "ppm", "tif", "tiff", "webp", "avif"];
@@ -82,7 +86,7 @@ pub(crate) struct Folder {
     #[arg(long, default_value = "cpu", requires = "model")]
     device: String,
     #[command(flatten)]
-    openai: openai::OpenAi,
+    openai: OpenAi,
 }
 
 /// One question a noun phrase; the other metrics share the graph's questions.
@@ -129,7 +133,7 @@ impl Folder {
         let images = list_pictures(folder)?;
         if let (true, Some(graphs)) = (detections::METRICS.contains(&self.metric.as_str()), &graphs) {
             let outcome = self.score_boxes(folder, &images, &questions, graphs)?;
-            self.print(&outcome, 1, json)?;
+            self.print(&outcome, None, 1, json)?;
             return if outcome.score.is_none() { Err(Told.into()) } else { Ok(()) };
         }
         let (answers, failures) = match &self.answers {
@@ -152,7 +156,9 @@ impl Folder {
                 message.clone_from(reason);
             }
         }
-        self.print(&outcome, num_crops, json)?;
+        // A file's questions have the file's words; nobody but us words those of graphs.
+        let wording = questions.of_graphs.then_some(TEMPLATE_VERSION);
+        self.print(&outcome, wording, num_crops, json)?;
         if outcome.score.is_none() { Err(Told.into()) } else { Ok(()) }
     }
 
@@ -170,7 +176,12 @@ impl Folder {
             ask::everything(folder, images, questions, graphs, answerer, num_crops, self.resolution)
         };
         match name {
-            "openai" => self.openai.with(all),
+            "openai" => {
+                let answerer = OpenAiAnswerer::new(self.openai.settings("--answerer openai")?)?;
+                let found = all(&answerer);
+                endpoint::tell("openai", answerer.spent());
+                Ok(found)
+            }
             "blip-vqa" => {
                 let Some(model) = &self.model else {
                     return Err(Usage("--answerer blip-vqa needs --model DIR".to_owned()).into());
@@ -206,7 +217,7 @@ impl Folder {
         Outcome::of_images(images)
     }
 
-    fn print(&self, outcome: &Outcome, num_crops: u32, json: bool) -> anyhow::Result<()> {
+    fn print(&self, outcome: &Outcome, wording: Option<&str>, num_crops: u32, json: bool) -> anyhow::Result<()> {
         let metric = &self.metric;
         let line = |image| if json { image_line(image, metric).to_string() } else { describe(image) };
         output::lines(outcome.images.iter().map(line))?;
@@ -228,7 +239,7 @@ impl Folder {
             return output::json(&json!({ "summary": {
                 "metric": metric, "score": outcome.score, "images": outcome.images.len(), "failed": outcome.failed,
                 "by_category": flat(outcome), "mode": mode, "scored": scored, "missing": outcome.missing,
-                "crops": num_crops, "categories": { "l1": detailed(&outcome.by_l1), "l2": detailed(&outcome.by_l2) },
+                "crops": num_crops, "template_version": wording, "categories": { "l1": detailed(&outcome.by_l1), "l2": detailed(&outcome.by_l2) },
             }}));
         }
         for (name, category) in flat(outcome) {
@@ -278,7 +289,8 @@ fn describe(image: &ImageScore) -> String {
     }
 }
 
-fn read_graphs(path: &Path) -> anyhow::Result<Vec<SceneGraph>> {
+/// The graphs of a file; rejected records are told.
+pub(in super::super) fn read_graphs(path: &Path) -> anyhow::Result<Vec<SceneGraph>> {
     let mut graphs = Vec::new();
     for record in lint::open(path)? {
         match record {

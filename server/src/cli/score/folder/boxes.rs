@@ -12,7 +12,7 @@ use builder::score::detections;
 use image::RgbImage;
 use rayon::prelude::*;
 
-use super::super::super::output;
+use super::super::super::{endpoint, output};
 use super::Folder;
 
 /// A picture with its graph.
@@ -20,6 +20,21 @@ type Prepared<'g> = (&'g SceneGraph, RgbImage);
 
 /// Graphs by `img_id`.
 type Graphs<'g> = HashMap<&'g str, &'g SceneGraph>;
+
+/// A picture of the folder and the graph that it is of, or why there is none.
+pub(in super::super::super) fn of_graph<'g>(
+    folder: &Path,
+    image: &str,
+    questions: &QuestionFile,
+    graphs: &Graphs<'g>,
+) -> Result<Prepared<'g>, String> {
+    let item = find_item(image, questions, &RecordedAnswers::default())?;
+    let graph = graphs.get(item.item_id.as_str()).copied();
+    let graph = graph.ok_or_else(|| format!("there is no graph {}", item.item_id))?;
+    let bytes = fs_err::read(folder.join(image)).map_err(|error| error.to_string())?;
+    let pixels = image::load_from_memory(&bytes).map_err(|error| format!("cannot be read: {error}"))?;
+    Ok((graph, pixels.to_rgb8()))
+}
 
 /// Pictures held in memory at a time.
 const CHUNK: usize = 256;
@@ -46,10 +61,7 @@ impl Folder {
                     patience: self.openai.patience(),
                 })?;
                 let outcome = self.with_detector(folder, images, questions, graphs, &detector);
-                let (requests, retries, cached) = detector.sent();
-                output::note(&format!(
-                    "detector: {requests} requests, {retries} of them again; {cached} pictures were known already"
-                ));
+                endpoint::tell("detector", detector.spent());
                 Ok(outcome)
             }
             (None, None) => Ok(self.with_detector(folder, images, questions, graphs, &ShapesDetector::default())),
@@ -82,17 +94,8 @@ impl Folder {
         graphs: &Graphs<'_>,
         detector: &dyn Detector,
     ) -> Vec<ImageScore> {
-        let prepared: Vec<Result<Prepared<'_>, String>> = images
-            .par_iter()
-            .map(|image| {
-                let item = find_item(image, questions, &RecordedAnswers::default())?;
-                let graph = graphs.get(item.item_id.as_str()).copied();
-                let graph = graph.ok_or_else(|| format!("there is no graph {}", item.item_id))?;
-                let bytes = fs_err::read(folder.join(image)).map_err(|error| error.to_string())?;
-                let pixels = image::load_from_memory(&bytes).map_err(|error| format!("cannot be read: {error}"))?;
-                Ok((graph, pixels.to_rgb8()))
-            })
-            .collect();
+        let prepared: Vec<Result<Prepared<'_>, String>> =
+            images.par_iter().map(|image| of_graph(folder, image, questions, graphs)).collect();
         let labels: Vec<Vec<&str>> = prepared
             .iter()
             .map(|one| one.as_ref().map_or_else(|_| Vec::new(), |(graph, _)| detections::labels(graph)))

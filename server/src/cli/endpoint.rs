@@ -1,19 +1,18 @@
-//! Options of the answerer `openai`, and what it cost.
+//! Options of OpenAI-compatible vision endpoints, and what it cost to ask them.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use builder::answer::Answerer;
-use builder::answer::openai::{OpenAiAnswerer, OpenAiSettings};
 use builder::endpoint::Patience;
+use builder::endpoint::chat::{OpenAiSettings, Prices, Spent};
 use clap::Args;
 
-use super::super::super::{Usage, output};
+use super::{Usage, output};
 
 /// Where and how to ask.
 #[derive(Debug, Args)]
 #[command(
-    next_help_heading = "--answerer openai: any OpenAI-compatible vision endpoint (key: OPENAI_API_KEY); how patiently also --detector-url is asked"
+    next_help_heading = "Any OpenAI-compatible vision endpoint (key: OPENAI_API_KEY); how patiently also a --detector-url is asked"
 )]
 pub(super) struct OpenAi {
     /// Address up to and with the version: http://127.0.0.1:8000/v1
@@ -40,6 +39,17 @@ pub(super) struct OpenAi {
     /// File that answers are kept in; what is in it is not asked again
     #[arg(long, value_name = "FILE")]
     cache: Option<PathBuf>,
+    /// What a million prompt tokens cost, for the cost that is told at the end
+    #[arg(long, env = "OPENAI_PROMPT_PRICE", value_name = "MONEY", value_parser = price)]
+    prompt_price: Option<f64>,
+    /// What a million completion tokens cost
+    #[arg(long, env = "OPENAI_COMPLETION_PRICE", value_name = "MONEY", value_parser = price)]
+    completion_price: Option<f64>,
+}
+
+fn price(word: &str) -> Result<f64, String> {
+    let price = word.parse::<f64>().ok().filter(|price| price.is_finite() && *price >= 0.0);
+    price.ok_or_else(|| "is a number that is not negative".to_owned())
 }
 
 impl OpenAi {
@@ -54,26 +64,29 @@ impl OpenAi {
         }
     }
 
-    /// Runs `work` with the answerer, and tells what was spent.
-    pub(super) fn with<T>(&self, work: impl FnOnce(&dyn Answerer) -> T) -> anyhow::Result<T> {
+    /// The endpoint that is named; `what` needs it.
+    ///
+    /// # Errors
+    /// Wrong usage where none is.
+    pub(super) fn settings(&self, what: &str) -> anyhow::Result<OpenAiSettings> {
         let (Some(base_url), Some(model)) = (&self.base_url, &self.vision_model) else {
             let message =
-                "--answerer openai needs --base-url URL and --vision-model NAME (or OPENAI_BASE_URL, OPENAI_MODEL)";
-            return Err(Usage(message.to_owned()).into());
+                format!("{what} needs --base-url URL and --vision-model NAME (or OPENAI_BASE_URL, OPENAI_MODEL)");
+            return Err(Usage(message).into());
         };
-        let settings = OpenAiSettings {
+        Ok(OpenAiSettings {
             api_key: std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty()),
             logprobs: self.logprobs,
+            prices: Prices::of(self.prompt_price, self.completion_price),
             patience: self.patience(),
             ..OpenAiSettings::new(base_url, model)
-        };
-        let answerer = OpenAiAnswerer::new(settings)?;
-        let outcome = work(&answerer);
-        let spent = answerer.spent();
-        output::note(&format!(
-            "openai: {} requests, {} of them again; {} answers were known already; {} prompt and {} completion tokens",
-            spent.requests, spent.retries, spent.cached, spent.prompt_tokens, spent.completion_tokens
-        ));
-        Ok(outcome)
+        })
+    }
+}
+
+/// Tells what was spent on whoever was asked over the network.
+pub(super) fn tell(who: &str, spent: Option<Spent>) {
+    if let Some(spent) = spent {
+        output::note(&format!("{who}: {spent}"));
     }
 }
