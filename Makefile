@@ -7,7 +7,7 @@ CHROMIUM ?= /usr/bin/chromium
 # With torch, diffusers, transformers and safetensors, for `bench`, `steps`, `memory` and `goldens` alone.
 PYTHON ?= python3
 
-.PHONY: demo test lint build web setup-browser screenshots grid lighthouse pretrain bench steps memory load scoring schema fuzz goldens kills
+.PHONY: demo test lint build web setup-browser screenshots grid lighthouse pretrain bench steps memory load scoring schema fuzz goldens kills check-cuda
 
 ## build: the web pages, then the binary that embeds them
 build: web
@@ -106,3 +106,7 @@ goldens:
 ## kills: one training run, killed 50 times at random instants, ends with the weights of an undisturbed one
 kills: build
 	DIPTYCH_KILLS=50 $(CARGO) test --release --locked -p server --test cli killed_again -- --nocapture
+
+## check-cuda: that the networks compile for CUDA, with a toolkit out of PyPI's wheels; needs no GPU
+check-cuda:
+	eval "$$(scripts/cuda-toolkit.sh target/cuda)" && $(CARGO) check --release --locked -p models --features cuda

@@ -55,7 +55,10 @@ impl ImageScorer for GraphScorer {
             let reference = triples_of(subject.graph);
             match if reference.is_empty() { None } else { found.next() } {
                 Some(read) => Ok(verdicts(&reference, &read?)),
-                None => Ok(METRICS.map(|metric| (metric, MetricScore::default())).to_vec()),
+                None => {
+                    let scores = METRICS.map(|metric| (metric, MetricScore::default())).to_vec();
+                    Ok(Verdicts { scores, detections: None })
+                }
             }
         };
         subjects.iter().map(one).collect()
@@ -75,7 +78,8 @@ fn verdicts(reference: &[[String; 3]], read: &Extraction) -> Verdicts {
         score: Some(score),
         parts: reported.map(|reported| ("reported".to_owned(), reported)).into_iter().collect(),
     };
-    METRICS.into_iter().zip(scores.into_iter().map(verdict)).collect()
+    let scores = METRICS.into_iter().zip(scores.into_iter().map(verdict)).collect();
+    Verdicts { scores, detections: None }
 }
 
 #[cfg(test)]
@@ -91,7 +95,7 @@ mod tests {
             predicates: Vec::new(),
         };
         let found = verdicts(&reference, &read);
-        let score = |name: &str| found.iter().find(|(metric, _)| *metric == name).unwrap().1.clone();
+        let score = |name: &str| found.scores.iter().find(|(metric, _)| *metric == name).unwrap().1.clone();
         assert_eq!(METRICS[..3].iter().map(|name| score(name).score).collect::<Vec<_>>(), [Some(1.0); 3]);
         assert_eq!(score("sg_iou_exact").score, Some(0.0));
         assert_eq!(score("entity_iou_exact").score, Some(1.0 / 3.0));

@@ -4407,6 +4407,11 @@ export interface components {
             /** @description Key of the signature in `X-Diptych-Signature: t=SECONDS,v1=HEX`, the HMAC-SHA-256 of `SECONDS.BODY`. */
             secret: string;
         };
+        /**
+         * Format: binary
+         * @description The octets of a file, which generators of clients would otherwise take for a list of numbers.
+         */
+        Octets: string;
         /** @description Two pictures of one graph, one better. */
         Pair: {
             /** @description What both are pictures of, in words. */
@@ -5122,6 +5127,14 @@ export interface components {
             /** @description Unique. */
             name?: string | null;
         };
+        /** @description A file as browsers and generated clients upload it. */
+        UploadForm: {
+            /**
+             * Format: binary
+             * @description The first file is taken, whatever its field is called.
+             */
+            file: string;
+        };
         /** @description A vote. */
         Vote: {
             /**
@@ -5412,7 +5425,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "image/png": number[];
+                    "image/png": components["schemas"]["Octets"];
                 };
             };
             /** @description The caller has it */
@@ -5890,7 +5903,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "image/png": number[];
+                    "image/png": components["schemas"]["Octets"];
                 };
             };
             /** @description The caller has it */
@@ -6632,13 +6645,13 @@ export interface operations {
         /** @description The file */
         requestBody: {
             content: {
-                "application/gzip": number[];
+                "application/gzip": components["schemas"]["Octets"];
                 "application/json": unknown;
-                "application/octet-stream": number[];
-                "application/vnd.apache.parquet": number[];
+                "application/octet-stream": components["schemas"]["Octets"];
+                "application/vnd.apache.parquet": components["schemas"]["Octets"];
                 "application/x-ndjson": string;
-                "application/x-tar": number[];
-                "multipart/form-data": number[];
+                "application/x-tar": components["schemas"]["Octets"];
+                "multipart/form-data": components["schemas"]["UploadForm"];
                 "text/plain": string;
             };
         };
@@ -7038,7 +7051,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/octet-stream": number[];
+                    "application/octet-stream": components["schemas"]["Octets"];
                 };
             };
             /** @description A problem */
@@ -7336,7 +7349,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "image/png": number[];
+                    "image/png": components["schemas"]["Octets"];
                 };
             };
             /** @description The caller has it */
