@@ -4,6 +4,7 @@ import { litBy, questionRows, readTarget, verdicts } from "./question-tree";
 
 const question = (question_id: number, kind: Question["kind"], parents: number[], target: unknown): Question => ({
   question_id,
+  template_version: "1",
   kind,
   category: "",
   text: `question ${question_id}`,
