@@ -29,7 +29,9 @@ export function JobInversion({ job, pairing }: { job: Job; pairing: string }) {
   const pair = found.value?.pair;
   const total = found.value?.total ?? 0;
   const defaults = useMemo(() => settingsOf(job), [job.id]);
-  const go = (to: number) => change({ example: to === 1 ? null : String(Math.min(Math.max(to, 1), Math.max(total, 1))) });
+  // Before the count is there, any number is as good as another.
+  const last = found.value ? Math.max(total, 1) : Number.MAX_SAFE_INTEGER;
+  const go = (to: number) => change({ example: to <= 1 ? null : String(Math.min(to, last)) });
   return (
     <Panel
       title="Inversion against sampling"
