@@ -56,7 +56,9 @@ export function JobInversion({ job, pairing }: { job: Job; pairing: string }) {
               class="input example-number tabular"
               inputMode="numeric"
               aria-label="Number of the example"
-              value={number}
+              // What is being typed stays when the page is drawn again meanwhile.
+              key={number}
+              defaultValue={String(number)}
               onChange={(event) => go(Math.round(Number(event.currentTarget.value)) || 1)}
             />
             of {formatCount(total)}
