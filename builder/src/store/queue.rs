@@ -25,6 +25,17 @@ pub async fn add_job(conn: &mut PgConnection, identifier: &str, id: Uuid) -> Res
     Ok(())
 }
 
+/// Counts anew how often the job under this key was taken.
+pub async fn count_anew(conn: &mut PgConnection, identifier: &str, id: Uuid) -> Result<()> {
+    sqlx::query(AssertSqlSafe(format!(
+        "UPDATE {SCHEMA}._private_jobs SET attempts = 1 WHERE key = $1 AND attempts > 1"
+    )))
+    .bind(format!("{identifier}:{id}"))
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Marks `worker` as alive for as long as this connection lives.
 pub async fn hold_life_lock(conn: &mut PgConnection, worker: &str) -> Result<()> {
     sqlx::query("SELECT pg_advisory_lock($1, hashtext($2))").bind(LOCK_CLASS).bind(worker).execute(conn).await?;

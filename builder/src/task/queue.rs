@@ -141,6 +141,13 @@ pub async fn enqueue(connection: &mut PgConnection, task: Task) -> Result<()> {
     queue::add_job(connection, identifier, id).await
 }
 
+/// Says that a task has come further: the deaths of its workers before count no more, so that a long one may outlive many
+/// while one that takes its process down each time still ends.
+pub async fn made_progress(connection: &mut PgConnection, task: Task) -> Result<()> {
+    let (identifier, id) = task.parts();
+    queue::count_anew(connection, identifier, id).await
+}
+
 /// Works through the queue, `concurrency` tasks at a time, until the context is told to stop.
 ///
 /// Heavy tasks use every core by themselves: a machine wants one at a time.

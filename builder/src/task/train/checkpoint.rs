@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::store::checkpoint::{self, CheckpointFile};
 use crate::store::job_event;
 use crate::task::TaskContext;
+use crate::task::queue::{self, Task};
 use crate::{Error, Result};
 
 /// Checkpoints kept a job: the newest, and one before it should a disk have lost the newest.
@@ -81,6 +82,7 @@ pub(super) async fn write(
         checkpoint::delete(&mut transaction, job_id, one.step).await?;
     }
     job_event::append(&mut transaction, job_id, "checkpoint", &json!({ "step": step, "bytes": bytes })).await?;
+    queue::made_progress(&mut transaction, Task::Train(job_id)).await?;
     transaction.commit().await?;
     // After the commit: a row never names a blob that is gone. Left over by a crash here, a blob is only waste.
     let mut connection = context.pool.acquire().await?;
