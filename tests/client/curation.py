@@ -70,7 +70,6 @@ def main():
     wait(client, find_generation, create_generation.sync(client=client, body=request))
     wait(client, find_score_run, create_score_run.sync(client=client, body=CreateScoreRunRequest(answerer="shapes")))
 
-    policy = {"weights": {"dpg": 1.0, "votes": 0.5}, "margin": 0.0, "select": "best_worst"}
     contest = done(show_vote_queue.sync(client=client, voter="client")).items[0]
     vote = CreateVoteRequest(left_id=contest.left.id, right_id=contest.right.id, choice="left", voter="client")
     done(create_vote.sync(client=client, body=vote))

@@ -7,37 +7,19 @@ it. Installs its own tools under target/client.
 """
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-import venv
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
-TOOLS = ROOT / "target/client"
-WANTED = HERE / "requirements.txt"
+sys.path.insert(0, str(HERE.parent))
 
-
-def tools():
-    """Where programs are, installed where they are missing or other versions are wanted."""
-    stamp = TOOLS / "installed.txt"
-    if not stamp.exists() or stamp.read_text() != WANTED.read_text():
-        print(f"Installing {', '.join(WANTED.read_text().split())} in {TOOLS}", flush=True)
-        shutil.rmtree(TOOLS, ignore_errors=True)
-        venv.create(TOOLS, with_pip=True)
-        subprocess.run([TOOLS / "bin/pip", "install", "--quiet", "--requirement", WANTED], check=True)
-        stamp.write_text(WANTED.read_text())
-    return TOOLS / "bin"
+from service import ROOT, served, tools
 
 
 def main():
-    programs = tools()
-    # An unprivileged Postgres must reach the folder.
-    with tempfile.TemporaryDirectory(prefix="diptych-client-", dir="/tmp") as folder:
-        folder = Path(folder)
-        folder.chmod(0o755)
+    programs = tools("client", HERE / "requirements.txt")
+    with served("client") as (folder, url):
         client = folder / "client/diptych_client"
         client.parent.mkdir()
         generated = subprocess.run(
@@ -47,17 +29,8 @@ def main():
         )  # fmt: skip
         if generated.returncode:
             sys.exit(generated.stdout + generated.stderr)
-        data = folder / "data"
-        command = [ROOT / "target/release/diptych", "serve", "--port", "0", "--data", data]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=open(folder / "log", "wb"), text=True) as service:
-            try:
-                url = service.stdout.readline().strip()
-                if not url:
-                    sys.exit(f"the service did not start:\n{(folder / 'log').read_text()}")
-                environment = {**os.environ, "PYTHONPATH": str(client.parent), "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1"}
-                done = subprocess.run([programs / "python", HERE / "curation.py", url, folder], env=environment, check=False)
-            finally:
-                service.terminate()
+        environment = {**os.environ, "PYTHONPATH": str(client.parent), "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1"}
+        done = subprocess.run([programs / "python", HERE / "curation.py", url, folder], env=environment, check=False)
     sys.exit(done.returncode)
 
 
