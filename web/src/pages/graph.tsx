@@ -150,7 +150,9 @@ export function GraphPage({ id }: { id: string }) {
       </>
     );
   }
-  const height = value && value.objects.length > 10 ? 560 : 400;
+  // Nothing is drawn before all that decides where things stand is there, so nothing jumps.
+  if (!value || !(candidates.value || candidates.error)) return <Skeleton height="75vh" />;
+  const height = value.objects.length > 10 ? 560 : 400;
 
   return (
     <>
