@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 use models::pipeline::Pipeline;
 use sqlx::PgConnection;
 
@@ -23,8 +23,24 @@ pub struct ModelRegistry {
     inner: Arc<Inner>,
 }
 
+/// Where models compute, and in what.
+#[derive(Clone, Debug)]
+pub struct Compute {
+    /// Of all networks.
+    pub device: Device,
+    /// Of pipelines; networks that judge images compute in f32.
+    pub dtype: DType,
+}
+
+impl Default for Compute {
+    fn default() -> Self {
+        Self { device: Device::Cpu, dtype: DType::F32 }
+    }
+}
+
 struct Inner {
     default_folder: PathBuf,
+    compute: Compute,
     // By folder. A hash is looked up in the store, which knows the folder.
     loaded: Mutex<HashMap<PathBuf, Arc<Pipeline>>>,
     // Networks that judge images, by the version of their scorer.
@@ -39,8 +55,14 @@ impl std::fmt::Debug for ModelRegistry {
 
 impl ModelRegistry {
     /// `default_folder` holds the model named [`DEFAULT_MODEL`], in diffusers layout.
-    pub fn new(default_folder: PathBuf) -> Self {
-        Self { inner: Arc::new(Inner { default_folder, loaded: Mutex::default(), networks: Mutex::default() }) }
+    pub fn new(default_folder: PathBuf, compute: Compute) -> Self {
+        let (loaded, networks) = (Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { default_folder, compute, loaded, networks }) }
+    }
+
+    /// Where networks compute.
+    pub(crate) fn device(&self) -> &Device {
+        &self.inner.compute.device
     }
 
     /// Loads the model `name` (a name, the hash of a known one, or the path of a folder in diffusers layout) and makes it
@@ -106,7 +128,7 @@ impl ModelRegistry {
         if let Some(scorer) = networks.get(&key) {
             return Ok(scorer.clone());
         }
-        let scorer = score::load(name, files)?;
+        let scorer = score::load(name, files, self.device())?;
         let found = scorer.network_version();
         if found != version {
             let folder = files.folder.display();
@@ -128,7 +150,8 @@ impl ModelRegistry {
         if let Some(pipeline) = loaded.get(folder) {
             return Ok(Arc::clone(pipeline));
         }
-        let pipeline = Arc::new(Pipeline::load(folder, &Device::Cpu)?);
+        let Compute { device, dtype } = &self.inner.compute;
+        let pipeline = Arc::new(Pipeline::load_in(folder, *dtype, device)?);
         tracing::info!(folder = %folder.display(), hash = pipeline.hash(), "model loaded");
         loaded.insert(folder.to_path_buf(), Arc::clone(&pipeline));
         Ok(pipeline)

@@ -4,7 +4,7 @@
 
 use crate::Result;
 use crate::ops::{self, Activation, Padding};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use candle_nn::VarBuilder;
 
 /// 2-D convolution, `weight [out, in, k, k]`, `bias [out]`.
@@ -37,6 +37,11 @@ impl Conv2d {
             stride,
             padding,
         })
+    }
+
+    /// Precision of the parameters.
+    pub fn dtype(&self) -> DType {
+        self.weight.dtype()
     }
 
     /// `[b, in, h, w]` → `[b, out, h', w']`.

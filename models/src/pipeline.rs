@@ -16,7 +16,7 @@ use crate::tokenizer::Tokenizer;
 use crate::trainer::data_parallel;
 use crate::unet::UNet2DConditionModel;
 use crate::vae::{AutoencoderKL, TileSize};
-use crate::weights::{TensorMap, content_hash, load_strictly, read_json};
+use crate::weights::{TensorMap, computed_in, content_hash, in_precision, load_strictly, read_json};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use guided::Guided;
@@ -61,6 +61,14 @@ impl Conditioning {
         Ok(Self {
             encoder_hidden_states: self.encoder_hidden_states.index_select(&rows, 0)?,
             text_embeds: self.text_embeds.index_select(&rows, 0)?,
+        })
+    }
+
+    /// The same in another precision.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        Ok(Self {
+            encoder_hidden_states: self.encoder_hidden_states.to_dtype(dtype)?,
+            text_embeds: self.text_embeds.to_dtype(dtype)?,
         })
     }
 
@@ -114,6 +122,7 @@ pub struct Inversion {
 #[derive(Clone)]
 pub struct Pipeline {
     device: Device,
+    dtype: DType,
     tokenizers: Tokenizers,
     encoders: Arc<TextStack>,
     /// What an image is conditioned on that is told nothing, one row.
@@ -135,29 +144,36 @@ impl Pipeline {
     /// Loads a folder of SDXL, SDXL-SG, SD1.5 or SD1.5-SG in diffusers' layout; weights of any precision are computed
     /// with in f32.
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
+        Self::load_in(dir, DType::F32, device)
+    }
+
+    /// As [`load`](Self::load), all networks in the precision `dtype`. What is between them (conditions, latents, the
+    /// arithmetic of the scheduler) stays in f32, so that the rounding of one step is not handed on to the next.
+    pub fn load_in(dir: &Path, dtype: DType, device: &Device) -> Result<Self> {
         let folder = ModelFolder::open(dir)?;
-        let (encoders, mut hashed) = folder.text_stack(DType::F32, device)?;
+        let (encoders, mut hashed) = folder.text_stack(dtype, device)?;
         let tokenizers = Tokenizers::load(&folder, &encoders)?;
         let scene_graph_encoder = if folder.has("scene_graph_encoder") {
-            let (network, weights) = folder.scene_graph_encoder(DType::F32, device)?;
+            let (network, weights) = folder.scene_graph_encoder(dtype, device)?;
             hashed.push(("scene_graph_encoder", weights));
             Some(Arc::new(network))
         } else {
             None
         };
-        let (vae, weights) = folder.vae(DType::F32, device)?;
+        let (vae, weights) = folder.vae(folder.vae_config()?.dtype(dtype), device)?;
         hashed.push(("vae", weights));
-        let (unet, weights) = folder.unet(DType::F32, device)?;
+        let (unet, weights) = folder.unet(dtype, device)?;
         hashed.push(("unet", weights));
 
         let scene_graph_encoder_weights = match hashed.iter().find(|(name, _)| *name == "scene_graph_encoder") {
             Some((name, weights)) => Some(Arc::new((read_json(&dir.join(name).join("config.json"))?, weights.clone()))),
             None => None,
         };
-        let hash = content_hash(hashed.iter().map(|(name, tensors)| (*name, tensors)))?;
+        let hash = computed_in(dtype, content_hash(hashed.iter().map(|(name, tensors)| (*name, tensors)))?);
         let unet_weights = hashed.pop().map(|(_, weights)| weights).unwrap_or_default();
         Ok(Self {
             device: device.clone(),
+            dtype,
             empty: tokenizers.empty(&folder, &encoders, device)?,
             plain: !folder.has("scene_graph_encoder"),
             tokenizers,
@@ -173,7 +189,7 @@ impl Pipeline {
         })
     }
 
-    /// SHA-256 over all weights, in hex: what a candidate is recorded with.
+    /// SHA-256 over all weights and the precision, in hex: what a candidate is recorded with.
     pub fn hash(&self) -> &str {
         &self.hash
     }
@@ -181,6 +197,11 @@ impl Pipeline {
     /// Where it computes.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// What its networks compute in.
+    pub fn dtype(&self) -> DType {
+        self.dtype
     }
 
     /// Side of its pictures, in pixels.
@@ -265,13 +286,14 @@ impl Pipeline {
             all.extend(parts.unet);
             all
         };
+        let all = in_precision(all, self.dtype)?;
         let unet =
             load_strictly(&all, weights, &self.device, |vb| UNet2DConditionModel::load(&vb, self.unet.config()))?;
         let mut hashed = vec![(self.hash.as_str(), &all)];
         if !of_encoder.is_empty() {
             hashed.push(("scene_graph_encoder", &of_encoder));
         }
-        let hash = content_hash(hashed)?;
+        let hash = computed_in(self.dtype, content_hash(hashed)?);
         let pipeline = self.with_encoder_weights(of_encoder, weights)?;
         Ok(Self { unet: Arc::new(unet), unet_weights: Arc::new(all), hash, ..pipeline })
     }
@@ -288,7 +310,7 @@ impl Pipeline {
             });
         };
         let mut all = weights.clone();
-        all.extend(trained);
+        all.extend(in_precision(trained, self.dtype)?);
         let network = load_strictly(&all, origin, &self.device, |vb| SceneGraphEncoder::load(&vb, config))?;
         Ok(Self {
             scene_graph_encoder: Some(Arc::new(network)),
@@ -305,6 +327,10 @@ impl Pipeline {
     }
 
     fn encode_chunk(&self, graphs: &[GraphText], mode: GraphMode) -> Result<Conditioning> {
+        self.encode_in_precision(graphs, mode)?.to_dtype(DType::F32)
+    }
+
+    fn encode_in_precision(&self, graphs: &[GraphText], mode: GraphMode) -> Result<Conditioning> {
         match (&self.scene_graph_encoder, mode) {
             (Some(encoder), GraphMode::SceneGraph) => {
                 let tokens = graphs
@@ -407,9 +433,10 @@ impl Pipeline {
         settings: SampleSettings,
         mut visit: impl FnMut(&Tensor) -> Result<()>,
     ) -> Result<()> {
-        let guided = Guided::new(self, conditioning, settings.guidance_scale)?;
-        for step in self.schedule.ddim_steps(settings.num_inference_steps, 0.0)? {
-            let output = guided.predict(latents, step.timestep)?;
+        let steps = self.schedule.ddim_steps(settings.num_inference_steps, 0.0)?;
+        let guided = Guided::new(self, conditioning, settings.guidance_scale, steps.iter().map(|step| step.timestep))?;
+        for (k, step) in steps.iter().enumerate() {
+            let output = guided.predict(latents, k)?;
             *latents = step.previous(latents, &output)?;
             visit(latents)?;
         }
@@ -436,12 +463,12 @@ impl Pipeline {
         label: InverseLabel,
         mut visit: impl FnMut() -> Result<()>,
     ) -> Result<Inversion> {
-        let guided = Guided::new(self, conditioning, settings.guidance_scale)?;
         let steps = self.schedule.ddim_inverse_steps(settings.num_inference_steps, label)?;
+        let guided = Guided::new(self, conditioning, settings.guidance_scale, steps.iter().map(|step| step.label))?;
         let mut inversion = Inversion { trajectory: vec![latents.clone()], epsilon: Vec::new(), timesteps: Vec::new() };
         let mut state = latents.clone();
-        for step in steps {
-            let output = guided.predict(&state, step.label)?;
+        for (k, step) in steps.iter().enumerate() {
+            let output = guided.predict(&state, k)?;
             inversion.epsilon.push(step.epsilon(&state, &output)?);
             inversion.timesteps.push(step.label);
             state = step.next(&state, &output)?;

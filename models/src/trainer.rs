@@ -14,6 +14,8 @@ pub mod learning_rate;
 mod networks;
 pub mod optimizer;
 mod parameters;
+#[cfg(test)]
+mod precision_tests;
 mod settings;
 mod states;
 pub mod tensor_cache;
@@ -21,7 +23,7 @@ pub(crate) mod trajectory;
 
 pub use encoded::latents;
 pub use example::{ImageInput, PairInput};
-pub use settings::{Trainable, TrainerSettings};
+pub use settings::{MixedPrecision, Trainable, TrainerSettings};
 
 use crate::objective::{
     DiffusionDpo, InversionDpoPublished, ObjectiveSettings, PathTarget, Start, inversion_dpo_published,
@@ -90,6 +92,7 @@ pub struct StepMetrics {
 pub struct Trainer {
     settings: TrainerSettings,
     reference: Arc<Pipeline>,
+    reference_unet: UNet2DConditionModel,
     policy: UNet2DConditionModel,
     /// The policy's own scene-graph encoder, where it learns.
     encoder: Option<TrainedEncoder>,
@@ -137,12 +140,24 @@ impl Trainer {
             components.push(Component { objective: objective.clone(), weight, paths });
         }
         let (vars, constants) = parameters::trainable(&reference, &settings)?;
-        let policy = parameters::load_policy(&reference, &vars, &constants)?
-            .with_gradient_checkpointing(settings.gradient_checkpointing);
+        let policy = parameters::load_policy(&reference, &settings, &vars, &constants)?;
+        let reference_unet = parameters::reference_unet(&reference, &settings)?;
         let encoder = parameters::load_encoder(&reference, &settings, &vars, graphs)?;
         let optimizer =
             Optimizer::new(settings.optimizer, &vars, settings.weight_decay as f32, settings.ema_decay as f32)?;
-        Ok(Self { settings, reference, policy, encoder, vars, constants, optimizer, conditioning, pairs, components })
+        Ok(Self {
+            settings,
+            reference,
+            reference_unet,
+            policy,
+            encoder,
+            vars,
+            constants,
+            optimizer,
+            conditioning,
+            pairs,
+            components,
+        })
     }
 
     /// Steps done.
@@ -154,6 +169,7 @@ impl Trainer {
     pub fn step(&mut self) -> Result<StepMetrics> {
         let started = Instant::now();
         let step = self.step_index();
+        self.round_anew()?;
         let outcome = self.outcome(step)?;
         let mut gradients = outcome.gradients;
         self.refuse_to_pretend(step, &gradients)?;
@@ -182,12 +198,26 @@ impl Trainer {
         })
     }
 
+    /// Networks that do not compute in f32 hold rounded copies of the variables, which have moved.
+    fn round_anew(&mut self) -> Result<()> {
+        if self.policy.dtype() != DType::F32 {
+            self.policy = parameters::load_policy(&self.reference, &self.settings, &self.vars, &self.constants)?;
+        }
+        if self.reference.dtype() != DType::F32
+            && let Some(encoder) = &mut self.encoder
+        {
+            encoder.network = parameters::encoder_network(&self.reference, &self.vars)?;
+        }
+        Ok(())
+    }
+
     /// Loss and gradient of the pairs of a step, over all objectives of a mixture.
     fn outcome(&self, step: usize) -> Result<Outcome> {
         let drawn = draw::draw(&self.settings, step, &self.pairs);
         let networks = Networks {
             policy: &self.policy,
             reference: &self.reference,
+            reference_unet: &self.reference_unet,
             conditioning: &self.conditioning,
             encoder: self.encoder.as_ref(),
             vars: &self.vars,

@@ -15,9 +15,9 @@ use crate::layers::{Conv2d, GroupNorm};
 use crate::ops;
 use crate::{Error, Result};
 use blocks::{DownBlock, MidBlock, UpBlock};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use candle_nn::VarBuilder;
-use embeddings::{TimestepEmbedding, sinusoidal};
+use embeddings::{Sinusoids, TimestepEmbedding};
 use transformer::{Context, KeysValues};
 
 /// SDXL's added conditioning.
@@ -39,6 +39,8 @@ pub struct ProjectedStates(Vec<KeysValues>);
 pub struct UNet2DConditionModel {
     config: UNet2DConditionConfig,
     conv_in: Conv2d,
+    timestep_sinusoids: Sinusoids,
+    size_sinusoids: Sinusoids,
     time_embedding: TimestepEmbedding,
     add_embedding: Option<TimestepEmbedding>,
     down_blocks: Vec<DownBlock>,
@@ -93,6 +95,8 @@ impl UNet2DConditionModel {
 
         Ok(Self {
             conv_in: Conv2d::load(&vb.pp("conv_in"), config.in_channels, first, config.conv_in_kernel)?,
+            timestep_sinusoids: Sinusoids::new(first, config, vb.device())?,
+            size_sinusoids: Sinusoids::new(config.addition_time_embed_dim.unwrap_or_default(), config, vb.device())?,
             time_embedding: TimestepEmbedding::load(&vb.pp("time_embedding"), first, time_embed_dim)?,
             add_embedding: config
                 .added_embedding_width()
@@ -119,12 +123,19 @@ impl UNet2DConditionModel {
         Self { gradient_checkpointing: on, ..self }
     }
 
+    /// Precision of the parameters, which it computes in.
+    pub fn dtype(&self) -> DType {
+        self.conv_in.dtype()
+    }
+
     /// The configuration that it was built from.
     pub fn config(&self) -> &UNet2DConditionConfig {
         &self.config
     }
 
     /// Predicts the noise (or velocity) in noisy latents.
+    ///
+    /// Computes in the precision of its parameters; what goes in may have any, what comes out has that of `sample`.
     ///
     /// `sample [b, c, h, w]`, `timestep [b]` (any number type), `encoder_hidden_states [b, s, d]` →
     /// `[b, c, h, w]`, of any height and width. `added` is needed exactly where the configuration asks for `text_time`.
@@ -135,11 +146,13 @@ impl UNet2DConditionModel {
         encoder_hidden_states: &Tensor,
         added: Option<&AddedConditioning>,
     ) -> Result<Tensor> {
-        self.forward_with(sample, timestep, Context::States(encoder_hidden_states), added)
+        let states = encoder_hidden_states.to_dtype(self.dtype())?;
+        self.forward_with(sample, timestep, Context::States(&states), added)
     }
 
     /// Projects `encoder_hidden_states [b, s, d]` once for any number of [`forward_projected`](Self::forward_projected).
     pub fn project(&self, encoder_hidden_states: &Tensor) -> Result<ProjectedStates> {
+        let encoder_hidden_states = &encoder_hidden_states.to_dtype(self.dtype())?;
         let mut all = Vec::new();
         for block in &self.down_blocks {
             block.project(encoder_hidden_states, &mut all)?;
@@ -171,6 +184,8 @@ impl UNet2DConditionModel {
         mut context: Context,
         added: Option<&AddedConditioning>,
     ) -> Result<Tensor> {
+        let precision = sample.dtype();
+        let sample = &sample.to_dtype(self.dtype())?;
         let context = &mut context;
         let _checkpoints = ops::checkpoints(self.gradient_checkpointing);
 
@@ -198,30 +213,22 @@ impl UNet2DConditionModel {
         }
 
         // 6. post-process
-        self.conv_out.forward(&self.conv_norm_out.forward_silu(&x)?)
+        Ok(self.conv_out.forward(&self.conv_norm_out.forward_silu(&x)?)?.to_dtype(precision)?)
     }
 
     fn time_embedding(&self, sample: &Tensor, timestep: &Tensor, added: Option<&AddedConditioning>) -> Result<Tensor> {
-        let width = self.config.block_out_channels[0];
-        let frequencies = sinusoidal(timestep, width, self.config.flip_sin_to_cos, self.config.freq_shift)?;
-        let embedding = self.time_embedding.forward(&frequencies.to_dtype(sample.dtype())?)?;
+        let sinusoids = self.timestep_sinusoids.of(timestep)?.to_dtype(sample.dtype())?;
+        let embedding = self.time_embedding.forward(&sinusoids)?;
         match (&self.add_embedding, added) {
             (None, _) => Ok(embedding),
             (Some(_), None) => Err(Error::Invalid(
                 "this UNet needs `text_embeds` and `time_ids` (addition_embed_type is `text_time`)".to_owned(),
             )),
             (Some(network), Some(added)) => {
-                let (b, ids) = added.time_ids.dims2()?;
-                let width = self.config.addition_time_embed_dim.unwrap_or_default();
-                let ids_embedding = sinusoidal(
-                    &added.time_ids.flatten_all()?,
-                    width,
-                    self.config.flip_sin_to_cos,
-                    self.config.freq_shift,
-                )?
-                .reshape((b, ids * width))?
-                .to_dtype(sample.dtype())?;
-                let both = Tensor::cat(&[&added.text_embeds, &ids_embedding], 1)?;
+                let b = added.time_ids.dim(0)?;
+                let sizes = self.size_sinusoids.of(&added.time_ids.flatten_all()?)?;
+                let sizes = sizes.reshape((b, ()))?.to_dtype(sample.dtype())?;
+                let both = Tensor::cat(&[&added.text_embeds.to_dtype(sample.dtype())?, &sizes], 1)?;
                 Ok((embedding + network.forward(&both)?)?)
             }
         }
@@ -231,7 +238,7 @@ impl UNet2DConditionModel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{DType, Device};
+    use candle_core::Device;
     use candle_nn::VarMap;
 
     #[test]

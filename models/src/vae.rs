@@ -14,7 +14,7 @@ pub use tiling::TileSize;
 use crate::Result;
 use crate::layers::Conv2d;
 use blocks::{Decoder, Encoder};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use candle_nn::VarBuilder;
 
 /// The network.
@@ -61,6 +61,11 @@ impl AutoencoderKL {
         &self.config
     }
 
+    /// Precision of the parameters, which it computes in; what goes in may have any, and comes out in the same.
+    pub fn dtype(&self) -> DType {
+        self.decoder.dtype()
+    }
+
     /// Pictures `[b, 3, H, W]` in [-1, 1] → the posterior of their latents.
     pub fn encode(&self, sample: &Tensor) -> Result<Posterior> {
         self.posterior(&self.moments(sample)?)
@@ -68,11 +73,12 @@ impl AutoencoderKL {
 
     /// `[b, 2c, h, w]`: means and log variances.
     fn moments(&self, sample: &Tensor) -> Result<Tensor> {
-        let moments = self.encoder.forward(sample)?;
-        match &self.quant_conv {
-            Some(convolution) => convolution.forward(&moments),
-            None => Ok(moments),
-        }
+        let moments = self.encoder.forward(&sample.to_dtype(self.dtype())?)?;
+        let moments = match &self.quant_conv {
+            Some(convolution) => convolution.forward(&moments)?,
+            None => moments,
+        };
+        Ok(moments.to_dtype(sample.dtype())?)
     }
 
     fn posterior(&self, moments: &Tensor) -> Result<Posterior> {
@@ -85,10 +91,12 @@ impl AutoencoderKL {
 
     /// Latents `[b, c, h, w]`, unscaled → pictures `[b, 3, H, W]`, about [-1, 1].
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
-        match &self.post_quant_conv {
-            Some(convolution) => self.decoder.forward(&convolution.forward(latents)?),
-            None => self.decoder.forward(latents),
-        }
+        let unscaled = latents.to_dtype(self.dtype())?;
+        let unscaled = match &self.post_quant_conv {
+            Some(convolution) => convolution.forward(&unscaled)?,
+            None => unscaled,
+        };
+        Ok(self.decoder.forward(&unscaled)?.to_dtype(latents.dtype())?)
     }
 
     /// Unscaled latents → what the UNet sees: `(z - shift) · scale`.

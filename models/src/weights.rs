@@ -94,6 +94,25 @@ pub fn content_hash<'a>(networks: impl IntoIterator<Item = (&'a str, &'a TensorM
     Ok(hex::encode(hasher.finalize()))
 }
 
+/// The hash of weights together with the precision that they are computed in: the same weights give other images in bf16.
+pub(crate) fn computed_in(dtype: DType, hash: String) -> String {
+    if dtype == DType::F32 { hash } else { hex::encode(Sha256::digest(format!("{hash} in {}", dtype.as_str()))) }
+}
+
+/// The same tensors in another precision; a variable stays what the result learns through. The alphas of adapters, which are
+/// numbers and not parameters, stay as they are.
+///
+/// # Errors
+/// Candle's.
+pub(crate) fn in_precision(tensors: TensorMap, dtype: DType) -> Result<TensorMap> {
+    let cast = |(name, tensor): (String, Tensor)| {
+        let is_alpha = name.rsplit('.').next() == Some("alpha");
+        let cast = if is_alpha { tensor } else { tensor.to_dtype(dtype)? };
+        Ok((name, cast))
+    };
+    tensors.into_iter().map(cast).collect()
+}
+
 /// Loads a network from named tensors, in their precision, and refuses tensors that it does not use.
 ///
 /// `origin` names the file or folder in errors.

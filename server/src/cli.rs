@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use precision::Precision;
 
 mod agreement;
 mod demo;
@@ -22,6 +23,7 @@ mod model;
 mod openapi;
 mod output;
 mod pair;
+mod precision;
 mod pretrain;
 mod score;
 mod serve;
@@ -57,6 +59,12 @@ pub(crate) struct Global {
     /// Threads that compute [default: one a core]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
+    /// Where networks compute: `cpu` or `cuda:0` [default: the first GPU, in a build with the feature `cuda`; else the CPU]
+    #[arg(long, global = true, env = "DIPTYCH_DEVICE", value_name = "DEVICE")]
+    pub(crate) device: Option<String>,
+    /// What the networks of diffusion models compute in; on the CPU f32 is the fastest
+    #[arg(long, global = true, env = "DIPTYCH_COMPUTE_DTYPE", value_enum, default_value_t = Precision::F32)]
+    pub(crate) compute_dtype: Precision,
     /// One JSON document (or JSON lines) on stdout
     #[arg(long, global = true)]
     pub(crate) json: bool,

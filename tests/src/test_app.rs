@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use builder::blob::BlobStore;
-use builder::model_registry::ModelRegistry;
+use builder::model_registry::{Compute, ModelRegistry};
 use builder::store;
 use builder::task::{TaskContext, queue};
 use serde_json::Value;
@@ -102,7 +102,7 @@ impl TestApp {
         let context = TaskContext {
             pool: store::connect(&cluster.url_of(&database)).await?,
             blobs: BlobStore::local(&data.path().join("blobs"))?,
-            models: ModelRegistry::new(PathBuf::from(MODEL)),
+            models: ModelRegistry::new(PathBuf::from(MODEL), Compute::default()),
             data: data.path().to_path_buf(),
             shutdown: CancellationToken::new(),
         };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::database::TestDatabase;
 use builder::blob::BlobStore;
-use builder::model_registry::ModelRegistry;
+use builder::model_registry::{Compute, ModelRegistry};
 use builder::store;
 use builder::task::{TaskContext, queue};
 use tokio_util::sync::CancellationToken;
@@ -61,7 +61,7 @@ impl World {
             TaskContext {
                 pool,
                 blobs: BlobStore::local(&self.folder.path().join("blobs")).unwrap(),
-                models: ModelRegistry::new(model()),
+                models: ModelRegistry::new(model(), Compute::default()),
                 data: self.folder.path().to_path_buf(),
                 shutdown: CancellationToken::new(),
             }

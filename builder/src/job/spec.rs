@@ -1,5 +1,6 @@
 //! A job's request: its fields, their defaults, and what is wrong with them.
 
+use models::trainer::MixedPrecision;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -101,6 +102,9 @@ pub struct JobSpec {
     /// Blocks of the UNet are computed again on the way back instead of kept: less memory for more time.
     #[serde(default)]
     pub gradient_checkpointing: bool,
+    /// What policy and reference compute in; what learns, its gradients and the optimizer stay in f32.
+    #[serde(default)]
+    pub mixed_precision: MixedPrecision,
     /// Share of pairs that are seen without their scene graph, winner and loser alike.
     #[serde(default)]
     pub caption_dropout: f64,
@@ -155,6 +159,7 @@ impl JobSpec {
             batch_size: 16,
             gradient_accumulation_steps: 1,
             gradient_checkpointing: false,
+            mixed_precision: MixedPrecision::No,
             caption_dropout: 0.0,
             label_noise: 0.0,
             loss: LossForm::Sigmoid,
@@ -209,6 +214,10 @@ impl JobSpec {
             batch_size: fields.count("batch_size", defaults.batch_size, 1..=4096, &mut faults),
             gradient_accumulation_steps: fields.count("gradient_accumulation_steps", 1, 1..=4096, &mut faults),
             gradient_checkpointing: fields.flag("gradient_checkpointing", false, &mut faults),
+            mixed_precision: match fields.choice("mixed_precision", "no", &["no", "bf16"], &mut faults).as_str() {
+                "bf16" => MixedPrecision::Bf16,
+                _ => MixedPrecision::No,
+            },
             caption_dropout: fields.number("caption_dropout", 0.0, 0.0..=0.99, &mut faults),
             label_noise: fields.number("label_noise", 0.0, 0.0..=1.0, &mut faults),
             loss: match fields.choice("loss", "sigmoid", &["sigmoid", "hinge", "ipo"], &mut faults).as_str() {
@@ -346,10 +355,12 @@ mod tests {
             },
             "loss": "ipo", "margin": 0.1, "optimizer": "adafactor", "learning_rate_schedule": "cosine",
             "gradient_accumulation_steps": 4, "gradient_checkpointing": true, "caption_dropout": 0.2,
+            "mixed_precision": "bf16",
             "trainable": {"kind": "scene-graph-encoder-lora", "rank": 2, "targets": ["to_q"]},
         }))
         .unwrap();
         assert!(spec.gradient_checkpointing);
+        assert_eq!(spec.mixed_precision, MixedPrecision::Bf16);
         let Objective::Mixture { first, betas, weight, .. } = &spec.objective else { panic!("{spec:?}") };
         assert_eq!((*weight, *betas), (0.25, [None, Some(0.5)]));
         assert!(matches!(
@@ -391,9 +402,15 @@ mod tests {
     fn a_job_of_before_there_were_these_settings_is_still_read() {
         let mut stored = serde_json::to_value(JobSpec::new(Uuid::from_u128(7), Objective::inversion_dpo())).unwrap();
         let fields = stored.as_object_mut().unwrap();
-        for name in
-            ["loss", "margin", "optimizer", "gradient_accumulation_steps", "gradient_checkpointing", "caption_dropout"]
-        {
+        for name in [
+            "loss",
+            "margin",
+            "optimizer",
+            "gradient_accumulation_steps",
+            "gradient_checkpointing",
+            "mixed_precision",
+            "caption_dropout",
+        ] {
             fields.remove(name).unwrap();
         }
         let objective = fields["objective"].as_object_mut().unwrap();

@@ -13,7 +13,6 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::queue::{self, Task};
-use super::score::judges_device;
 use super::{TaskContext, error_json, get_blobs, on_thread, sampling};
 use crate::error::Fault;
 use crate::metrics::Mode;
@@ -150,8 +149,9 @@ async fn registered(connection: &mut PgConnection, kind: &str, name: &str, point
 /// `Invalid` at `/network` where there is none; `Conflict` when its file now holds other weights.
 pub async fn network(context: &TaskContext, name: &str) -> Result<Network> {
     let row = registered(&mut *context.pool.acquire().await?, INCEPTION, name, "/network").await?;
+    let device = context.models.device().clone();
     on_thread(move || {
-        let inception = Arc::new(InceptionV3::open(Path::new(&row.path), &judges_device()?)?);
+        let inception = Arc::new(InceptionV3::open(Path::new(&row.path), &device)?);
         let version = format!("{VERSION}/{}", &inception.content_hash()[..16]);
         if version != row.version {
             return Err(changed(&row, &version));

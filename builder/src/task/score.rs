@@ -23,7 +23,7 @@ use crate::{Error, Result};
 use chunk::Outcome;
 pub(crate) use chunk::{can_judge, judge};
 pub use scorer::{HUMAN, SCORERS, answerer, is_registrable, needs_network, register};
-pub(crate) use scorer::{Scorer, answering_version, judges_device, keeping_answerer, load};
+pub(crate) use scorer::{Scorer, answering_version, keeping_answerer, load};
 
 const UNFINISHED: &[TaskState] = &[TaskState::Queued, TaskState::Running];
 /// Candidates a transaction.

@@ -13,10 +13,20 @@ pub(super) struct Guided<'a> {
     /// None at a guidance scale of 1.
     unconditional: Option<(ProjectedStates, AddedConditioning)>,
     guidance_scale: f64,
+    /// `[T, b]`: laid on the device once, so that nothing is copied there from step to step.
+    timesteps: Tensor,
 }
 
 impl<'a> Guided<'a> {
-    pub(super) fn new(pipeline: &'a Pipeline, conditioning: &Conditioning, guidance_scale: f64) -> Result<Self> {
+    /// `timesteps` are what the network is told, step by step.
+    pub(super) fn new(
+        pipeline: &'a Pipeline,
+        conditioning: &Conditioning,
+        guidance_scale: f64,
+        timesteps: impl ExactSizeIterator<Item = usize>,
+    ) -> Result<Self> {
+        let (steps, images) = (timesteps.len(), conditioning.len());
+        let told = timesteps.flat_map(|timestep| std::iter::repeat_n(timestep as i64, images)).collect();
         let ready = |conditioning: &Conditioning| -> Result<_> {
             let added = AddedConditioning {
                 text_embeds: conditioning.text_embeds.clone(),
@@ -33,12 +43,13 @@ impl<'a> Guided<'a> {
                 Some(ready(&pipeline.unconditional(conditioning.len())?)?)
             },
             guidance_scale,
+            timesteps: Tensor::from_vec(told, (steps, images), &pipeline.device)?,
         })
     }
 
-    /// `e_u + g (e_c − e_u)` for latents `[b, c, h, w]`.
-    pub(super) fn predict(&self, latents: &Tensor, timestep: usize) -> Result<Tensor> {
-        let timesteps = Tensor::full(timestep as i64, latents.dim(0)?, &self.pipeline.device)?;
+    /// `e_u + g (e_c − e_u)` for latents `[b, c, h, w]` at step `step`.
+    pub(super) fn predict(&self, latents: &Tensor, step: usize) -> Result<Tensor> {
+        let timesteps = self.timesteps.get(step)?;
         let predict = |(states, added): &(ProjectedStates, AddedConditioning)| {
             self.pipeline.unet.forward_projected(latents, &timesteps, states, Some(added))
         };

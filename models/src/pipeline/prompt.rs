@@ -8,7 +8,7 @@ use crate::text_conditioning::TextStack;
 use crate::tokenizer::Tokenizer;
 use crate::weights::read_json;
 use crate::{Error, Result};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 /// The tokenizers of a folder; they share their ids but not what they pad with.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ impl Tokenizers {
         let first = ids(&self.first)?;
         let second = self.second.as_ref().map(ids).transpose()?;
         let (encoder_hidden_states, text_embeds) = encoders.encode_padded(&first, second.as_ref())?;
-        Ok(Conditioning { encoder_hidden_states, text_embeds })
+        Conditioning { encoder_hidden_states, text_embeds }.to_dtype(DType::F32)
     }
 
     /// The condition of an image that is told nothing, one row: zeros where `model_index.json` says

@@ -149,11 +149,6 @@ fn trainable_unet(
     Ok((network, variables))
 }
 
-/// The precision that the VAE computes in: one that overflows in f16 says so.
-fn vae_dtype(inputs: &Checked, force_upcast: bool) -> DType {
-    if inputs.dtype == DType::F16 && force_upcast { DType::F32 } else { inputs.dtype }
-}
-
 pub(super) fn vae_encode(folder: &ModelFolder, inputs: &Checked, tile: Option<TileSize>) -> Result<Prepared> {
     let config = folder.vae_config()?;
     let channels = Size::Exactly(config.in_channels, "in_channels");
@@ -164,9 +159,8 @@ pub(super) fn vae_encode(folder: &ModelFolder, inputs: &Checked, tile: Option<Ti
         return inputs
             .fault("sample", format!("pictures of {height} × {width}; the VAE needs at least {least} × {least}"));
     }
-    let dtype = vae_dtype(inputs, config.force_upcast);
+    let dtype = config.dtype(inputs.dtype);
     let (network, _) = folder.vae(dtype, inputs.device)?;
-    let sample = sample.to_dtype(dtype)?;
     Ok(Prepared::new(move || {
         let posterior = network.encode_tiled(&sample, tile)?;
         Ok(named([("mean", posterior.mean), ("logvar", posterior.logvar)]))
@@ -177,9 +171,8 @@ pub(super) fn vae_decode(folder: &ModelFolder, inputs: &Checked, tile: Option<Ti
     let config = folder.vae_config()?;
     let channels = Size::Exactly(config.latent_channels, "latent_channels");
     let latents = inputs.real("latents", &[BATCH, channels, Size::Any("h"), Size::Any("w")])?;
-    let dtype = vae_dtype(inputs, config.force_upcast);
+    let dtype = config.dtype(inputs.dtype);
     let (network, _) = folder.vae(dtype, inputs.device)?;
-    let latents = latents.to_dtype(dtype)?;
     Ok(Prepared::new(move || Ok(named([("sample", network.decode_tiled(&latents, tile)?)]))))
 }
 

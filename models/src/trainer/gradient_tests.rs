@@ -21,7 +21,7 @@ use candle_core::{Device, Tensor};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-fn pipeline() -> Arc<Pipeline> {
+pub(super) fn pipeline() -> Arc<Pipeline> {
     static PIPELINE: OnceLock<Arc<Pipeline>> = OnceLock::new();
     let load = || {
         crate::threads::keep_candle_single_threaded();
@@ -30,7 +30,7 @@ fn pipeline() -> Arc<Pipeline> {
     Arc::clone(PIPELINE.get_or_init(load))
 }
 
-fn graphs() -> Vec<GraphText> {
+pub(super) fn graphs() -> Vec<GraphText> {
     let triple = |a: &str, relation: &str, b: &str| [a, relation, b].map(str::to_owned);
     vec![
         GraphText { triples: vec![triple("red circle", "left of", "blue square")], isolated: Vec::new() },
@@ -42,7 +42,7 @@ fn graphs() -> Vec<GraphText> {
 }
 
 /// Pairs of images of the reference's own making, or of latents from elsewhere.
-fn pairs(count: usize, recorded: bool, sampling: SampleSettings) -> Vec<PairInput> {
+pub(super) fn pairs(count: usize, recorded: bool, sampling: SampleSettings) -> Vec<PairInput> {
     let pipeline = pipeline();
     let conditioning = pipeline.encode_graphs(&graphs(), GraphMode::SceneGraph).unwrap();
     let image = |condition: usize, seed: u64| {
@@ -58,7 +58,7 @@ fn pairs(count: usize, recorded: bool, sampling: SampleSettings) -> Vec<PairInpu
         .collect()
 }
 
-const SAMPLING: SampleSettings = SampleSettings { num_inference_steps: 4, guidance_scale: 2.0 };
+pub(super) const SAMPLING: SampleSettings = SampleSettings { num_inference_steps: 4, guidance_scale: 2.0 };
 
 /// Everything of a trainer, with a policy that has left its reference.
 struct Bench {
@@ -102,7 +102,7 @@ impl Bench {
         });
         let (vars, constants) = parameters::trainable(&reference, &settings).unwrap();
         parameters::jitter(&vars, 0.02, 5).unwrap();
-        let policy = parameters::load_policy(&reference, &vars, &constants).unwrap();
+        let policy = parameters::load_policy(&reference, &settings, &vars, &constants).unwrap();
         let encoder = parameters::load_encoder(&reference, &settings, &vars, &graphs()).unwrap();
         let component = Component { objective, weight: 1.0, paths };
         Self { settings, pairs, conditioning, vars, policy, encoder, component, _cache: cache }
@@ -117,6 +117,7 @@ impl Bench {
         let networks = Networks {
             policy: &self.policy,
             reference: &reference,
+            reference_unet: reference.unet(),
             conditioning: &self.conditioning,
             encoder: self.encoder.as_ref(),
             vars: &self.vars,
@@ -223,7 +224,7 @@ fn check_path(objective: InversionDpo, trainable: Trainable, preference: Prefere
     compare(&format!("{objective:?}"), bench.ours(), &naive, &bench.vars);
 }
 
-fn lora() -> Trainable {
+pub(super) fn lora() -> Trainable {
     Trainable::Lora { rank: 2, alpha: 4.0, targets: vec!["to_q".to_owned(), "to_v".to_owned()] }
 }
 

@@ -8,7 +8,7 @@ use crate::scheduler::guide;
 use crate::unet::{AddedConditioning, UNet2DConditionModel};
 use crate::weights::VarMap;
 use crate::{Error, Result};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 /// A scene-graph encoder that learns, with what the text encoders say about every graph.
 pub(super) struct TrainedEncoder {
@@ -20,6 +20,8 @@ pub(super) struct TrainedEncoder {
 pub(super) struct Networks<'a> {
     pub policy: &'a UNet2DConditionModel,
     pub reference: &'a Pipeline,
+    /// The reference's noise predictor, in the precision of the policy.
+    pub reference_unet: &'a UNet2DConditionModel,
     /// Of every graph, as the reference's encoder has it.
     pub conditioning: &'a Conditioning,
     /// The policy's own encoder, where it has one.
@@ -97,7 +99,7 @@ impl Networks<'_> {
         guidance_scale: f64,
     ) -> Result<(Tensor, Tensor)> {
         let policy = self.run(self.policy, states, &conditions.policy, guidance_scale)?;
-        let reference = self.run(self.reference.unet(), states, &conditions.reference, guidance_scale)?;
+        let reference = self.run(self.reference_unet, states, &conditions.reference, guidance_scale)?;
         Ok((policy, reference.detach()))
     }
 
@@ -155,7 +157,7 @@ impl TrainedEncoder {
                 let index = drawn.pair.condition;
                 let (tokens, features) =
                     self.graphs.get(index).ok_or_else(|| Error::Invalid(format!("there is no graph {index}")))?;
-                self.network.forward(tokens, features)
+                Ok(self.network.forward(tokens, features)?.to_dtype(DType::F32)?)
             })
             .collect::<Result<Vec<_>>>()?;
         let winners = Tensor::cat(&states, 0)?;

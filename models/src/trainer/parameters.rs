@@ -1,14 +1,14 @@
 //! The parameters that move: variables out of the reference's weights, adapters, and the networks that hold them.
 
 use super::networks::TrainedEncoder;
-use super::settings::{Trainable, TrainerSettings};
+use super::settings::{MixedPrecision, Trainable, TrainerSettings};
 use crate::objective::Start;
 use crate::pipeline::{ENCODER_PREFIX, Pipeline};
 use crate::scene_graph_encoder::{GraphFeatures, GraphText, GraphTokens, SceneGraphEncoder};
 use crate::unet::UNet2DConditionModel;
-use crate::weights::{TensorMap, VarMap, load_strictly};
+use crate::weights::{TensorMap, VarMap, in_precision, load_strictly};
 use crate::{Error, Result};
-use candle_core::{Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -48,17 +48,60 @@ fn no_encoder() -> Error {
 }
 
 fn variables(weights: &TensorMap, prefix: &str) -> Result<VarMap> {
-    weights.iter().map(|(name, tensor)| Ok((format!("{prefix}{name}"), Var::from_tensor(&tensor.copy()?)?))).collect()
+    // In f32 whatever the networks compute in: steps of a small learning rate are lost in eight bits of mantissa.
+    let copy = |tensor: &Tensor| Var::from_tensor(&tensor.to_dtype(DType::F32)?.copy()?);
+    weights.iter().map(|(name, tensor)| Ok((format!("{prefix}{name}"), copy(tensor)?))).collect()
 }
 
-/// The policy's UNet: the reference's weights with the variables in their place.
-pub(super) fn load_policy(reference: &Pipeline, vars: &VarMap, constants: &TensorMap) -> Result<UNet2DConditionModel> {
+/// The precision that noise predictors compute in.
+fn precision(reference: &Pipeline, settings: &TrainerSettings) -> DType {
+    match settings.mixed_precision {
+        MixedPrecision::No => reference.dtype(),
+        MixedPrecision::Bf16 => DType::BF16,
+    }
+}
+
+/// The reference's noise predictor in the precision of the policy.
+pub(super) fn reference_unet(reference: &Pipeline, settings: &TrainerSettings) -> Result<UNet2DConditionModel> {
+    let dtype = precision(reference, settings);
+    if dtype == reference.unet().dtype() {
+        return Ok(reference.unet().clone());
+    }
+    unet(reference, in_precision(reference.unet_weights().clone(), dtype)?)
+}
+
+fn unet(reference: &Pipeline, weights: TensorMap) -> Result<UNet2DConditionModel> {
+    load_strictly(&weights, Path::new("unet"), reference.device(), |vb| {
+        UNet2DConditionModel::load(&vb, reference.unet().config())
+    })
+}
+
+/// The policy's UNet: the reference's weights with the variables in their place. Where it computes in another precision than
+/// theirs, it holds their values as they are now, rounded.
+pub(super) fn load_policy(
+    reference: &Pipeline,
+    settings: &TrainerSettings,
+    vars: &VarMap,
+    constants: &TensorMap,
+) -> Result<UNet2DConditionModel> {
     let mut tensors = reference.unet_weights().clone();
     tensors.extend(constants.clone());
     let of_unet = vars.iter().filter(|(name, _)| !name.starts_with(ENCODER_PREFIX));
     tensors.extend(of_unet.map(|(name, var)| (name.clone(), var.as_tensor().clone())));
-    load_strictly(&tensors, Path::new("unet"), reference.device(), |vb| {
-        UNet2DConditionModel::load(&vb, reference.unet().config())
+    let policy = unet(reference, in_precision(tensors, precision(reference, settings))?)?;
+    Ok(policy.with_gradient_checkpointing(settings.gradient_checkpointing))
+}
+
+/// The policy's scene-graph encoder, in the precision of the reference's; rounded values as in [`load_policy`].
+pub(super) fn encoder_network(reference: &Pipeline, vars: &VarMap) -> Result<SceneGraphEncoder> {
+    let (config, _) = reference.scene_graph_encoder_weights().ok_or_else(no_encoder)?;
+    let tensors: TensorMap = vars
+        .iter()
+        .filter_map(|(name, var)| Some((name.strip_prefix(ENCODER_PREFIX)?.to_owned(), var.as_tensor().clone())))
+        .collect();
+    let tensors = in_precision(tensors, reference.dtype())?;
+    load_strictly(&tensors, Path::new("scene_graph_encoder"), reference.device(), |vb| {
+        SceneGraphEncoder::load(&vb, config)
     })
 }
 
@@ -72,14 +115,7 @@ pub(super) fn load_encoder(
     if !settings.trainable.moves_encoder() {
         return Ok(None);
     }
-    let (config, _) = reference.scene_graph_encoder_weights().ok_or_else(no_encoder)?;
-    let tensors: TensorMap = vars
-        .iter()
-        .filter_map(|(name, var)| Some((name.strip_prefix(ENCODER_PREFIX)?.to_owned(), var.as_tensor().clone())))
-        .collect();
-    let network = load_strictly(&tensors, Path::new("scene_graph_encoder"), reference.device(), |vb| {
-        SceneGraphEncoder::load(&vb, config)
-    })?;
+    let network = encoder_network(reference, vars)?;
     let graphs = super::data_parallel::map(graphs, |graph| {
         let tokens = vec![GraphTokens::prepare(graph, reference.tokenizer())?];
         let features = GraphFeatures::encode(&tokens, |sequences| {

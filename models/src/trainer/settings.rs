@@ -8,6 +8,17 @@ use crate::pipeline::SampleSettings;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+/// What the noise predictors compute in while the parameters that learn, their gradients and the optimizer stay in f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MixedPrecision {
+    /// The pipeline's own precision.
+    #[default]
+    No,
+    /// bfloat16, policy and reference alike.
+    Bf16,
+}
+
 /// Which parameters move.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
@@ -87,6 +98,8 @@ pub struct TrainerSettings {
     pub gradient_accumulation_steps: usize,
     /// The policy's blocks are computed again on the way back instead of kept: less memory for more time.
     pub gradient_checkpointing: bool,
+    /// Precision of the predictions.
+    pub mixed_precision: MixedPrecision,
     /// Share of pairs that are seen without their condition, winner and loser alike.
     pub caption_dropout: f64,
     /// Decay of the moving average of the parameters, which is what is exported.
@@ -115,6 +128,7 @@ impl Default for TrainerSettings {
             batch_size: 16,
             gradient_accumulation_steps: 1,
             gradient_checkpointing: false,
+            mixed_precision: MixedPrecision::No,
             caption_dropout: 0.0,
             ema_decay: 0.97,
             max_grad_norm: 1.0,

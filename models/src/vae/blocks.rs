@@ -6,7 +6,7 @@ use crate::layers::{Conv2d, GroupNorm};
 use crate::linear::Linear;
 use crate::ops::{self, Padding};
 use crate::resnet::{ResnetBlock2D, ResnetConfig, Upsample2D};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use candle_nn::VarBuilder;
 
 const EPS: f64 = 1e-6;
@@ -96,6 +96,10 @@ struct UpDecoderBlock2D {
 }
 
 impl Decoder {
+    pub(super) fn dtype(&self) -> DType {
+        self.conv_out.dtype()
+    }
+
     pub(super) fn load(vb: &VarBuilder, config: &AutoencoderKLConfig) -> Result<Self> {
         let channels = &config.block_out_channels;
         let (first, last) = (channels[0], channels[channels.len() - 1]);

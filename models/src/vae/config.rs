@@ -1,6 +1,7 @@
 //! `vae/config.json`, with diffusers' keys and defaults.
 
 use crate::{Result, config};
+use candle_core::DType;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -91,6 +92,12 @@ impl AutoencoderKLConfig {
     /// How much smaller a latent is than its picture, along each axis.
     pub fn downscale(&self) -> usize {
         1 << (self.block_out_channels.len().saturating_sub(1))
+    }
+
+    /// The precision to compute in where `wanted` is asked for: f32 instead of f16 where that overflows (`force_upcast`,
+    /// as diffusers' pipelines have it).
+    pub fn dtype(&self, wanted: DType) -> DType {
+        if wanted == DType::F16 && self.force_upcast { DType::F32 } else { wanted }
     }
 
     /// Refuses what is not implemented, naming key and value.

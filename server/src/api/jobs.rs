@@ -80,6 +80,9 @@ pub struct CreateJobRequest {
     /// Blocks of the UNet are computed again on the way back instead of kept: less memory for more time.
     #[schema(required = false, default = false)]
     gradient_checkpointing: bool,
+    /// `no` or `bf16`: what policy and reference compute in; what learns, its gradients and the optimizer stay in f32.
+    #[schema(required = false, default = "no")]
+    mixed_precision: String,
     /// Share of pairs that are seen without their scene graph, winner and loser alike.
     #[schema(required = false, default = 0, minimum = 0)]
     caption_dropout: f64,

@@ -64,9 +64,9 @@ impl Metrics {
             Metric::SgIou(metric) => metric.run(),
             Metric::ThreeInOne(metric) => metric.run(),
             Metric::Agreement(metric) => metric.run(),
-            Metric::ClipScore(metric) => metric.run(),
-            Metric::PickScore(metric) => metric.run(),
-            Metric::Aesthetic(metric) => metric.run(),
+            Metric::ClipScore(metric) => metric.run(global),
+            Metric::PickScore(metric) => metric.run(global),
+            Metric::Aesthetic(metric) => metric.run(global),
             Metric::Accuracy(metric) => metric.run(global),
             Metric::Table(metric) => metric.run(global),
         }

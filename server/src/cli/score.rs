@@ -62,7 +62,7 @@ impl Score {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
         if let Some(images) = &self.folder.images {
             session::limit_threads(global);
-            return self.folder.run(images, &self.answerer, global.json);
+            return self.folder.run(images, &self.answerer, global);
         }
         if !self.recorded && !score::SCORERS.contains(&self.answerer.as_str()) {
             let message = format!("--answerer {}: is one of {}", self.answerer, score::SCORERS.join(", "));

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use builder::blob::BlobStore;
-use builder::model_registry::ModelRegistry;
+use builder::model_registry::{Compute, ModelRegistry};
 use builder::store;
 use builder::task::{TaskContext, queue};
+use candle_core::Device;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -46,7 +47,7 @@ impl Session {
             Some(location) => BlobStore::open(location)?,
             None => BlobStore::local(&data.join("blobs"))?,
         };
-        let models = ModelRegistry::new(embedded_model::folder(&data)?);
+        let models = ModelRegistry::new(embedded_model::folder(&data)?, compute(global)?);
         let context = TaskContext { pool, blobs, models, data, shutdown: CancellationToken::new() };
         stop_on_signals(context.shutdown.clone());
         Ok(Self { context, postgres, worker: None })
@@ -101,6 +102,19 @@ pub(crate) fn limit_threads(global: &Global) {
         // An error means that the pool exists already, in a test.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads)).build_global();
     }
+}
+
+/// `--device`, or the first GPU, or the CPU.
+pub(crate) fn device(global: &Global) -> anyhow::Result<Device> {
+    Ok(match &global.device {
+        Some(name) => models::run::device(name)?,
+        None => Device::cuda_if_available(0)?,
+    })
+}
+
+/// `--device` and `--compute-dtype`.
+pub(crate) fn compute(global: &Global) -> anyhow::Result<Compute> {
+    Ok(Compute { device: device(global)?, dtype: global.compute_dtype.dtype() })
 }
 
 /// `--data`, or the platform's folder for such things.

@@ -1777,6 +1777,11 @@ export interface components {
             max_grad_norm: number;
             /** @default 300 */
             max_steps: number;
+            /**
+             * @description `no` or `bf16`: what policy and reference compute in; what learns, its gradients and the optimizer stay in f32.
+             * @default no
+             */
+            mixed_precision: string;
             /** @description The reference, by name or hash. Default: the model that made the pairing's candidates. */
             model?: string | null;
             /** @description For people. */

@@ -207,21 +207,15 @@ pub(crate) async fn open(
     })
 }
 
-/// Where networks judge: the first GPU, where the program was built with `cuda` and there is one; else the CPU.
-pub(crate) fn judges_device() -> Result<Device> {
-    Ok(Device::cuda_if_available(0).map_err(models::Error::from)?)
-}
-
 /// Loads the network of a scorer from its files.
 ///
 /// # Errors
 /// As [`NetworkScorer::open`] and [`BlipVqaAnswerer::open`].
-pub(crate) fn load(name: &str, files: &NetworkFiles) -> Result<Scorer> {
-    let device = judges_device()?;
+pub(crate) fn load(name: &str, files: &NetworkFiles, device: &Device) -> Result<Scorer> {
     if name == "blip-vqa" {
-        return Ok(Scorer::Answers(Arc::new(BlipVqaAnswerer::open(&files.folder, &device)?)));
+        return Ok(Scorer::Answers(Arc::new(BlipVqaAnswerer::open(&files.folder, device)?)));
     }
-    Ok(Scorer::Pictures(Arc::new(NetworkScorer::open(name, files, &device)?)))
+    Ok(Scorer::Pictures(Arc::new(NetworkScorer::open(name, files, device)?)))
 }
 
 /// Registers the network in `files` as `network`, for runs of the scorer `name` (or for Fréchet distances,
@@ -242,12 +236,12 @@ pub async fn register(context: &TaskContext, network: &str, name: &str, files: N
         processor: files.processor.as_deref().map(absolute).transpose()?,
         head: files.head.as_deref().map(absolute).transpose()?,
     };
-    let (scorer, place) = (name.to_owned(), files.clone());
+    let (scorer, place, device) = (name.to_owned(), files.clone(), context.models.device().clone());
     let version = on_thread(move || {
         if frechet::KINDS.contains(&scorer.as_str()) {
             return frechet::version_of(&scorer, &place.folder);
         }
-        Ok(load(&scorer, &place)?.network_version().to_owned())
+        Ok(load(&scorer, &place, &device)?.network_version().to_owned())
     })
     .await?;
     metric_network::upsert(&mut *context.pool.acquire().await?, network, name, &files, &version).await?;

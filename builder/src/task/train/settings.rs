@@ -42,6 +42,7 @@ pub(super) fn trainer_settings(spec: &JobSpec, sampling: SampleSettings) -> Trai
         batch_size: spec.batch_size,
         gradient_accumulation_steps: spec.gradient_accumulation_steps,
         gradient_checkpointing: spec.gradient_checkpointing,
+        mixed_precision: spec.mixed_precision,
         caption_dropout: spec.caption_dropout,
         ema_decay: spec.ema_decay,
         max_grad_norm: spec.max_grad_norm,

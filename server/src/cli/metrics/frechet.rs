@@ -38,9 +38,6 @@ pub(crate) struct Frechet {
     /// InceptionV3's weights: a safetensors conversion of pytorch-fid's `pt_inception-2015-12-05`
     #[arg(long, value_name = "FILE", conflicts_with = "generation")]
     inception: Option<PathBuf>,
-    /// Where --inception runs: `cpu` or `cuda:0`
-    #[arg(long, default_value = "cpu", requires = "inception")]
-    device: String,
     /// The first set is this generation's candidates
     #[arg(long, value_name = "ID", conflicts_with = "a", requires = "network")]
     generation: Option<Uuid>,
@@ -64,7 +61,7 @@ impl Frechet {
             let (found, version) = self.of_store(global, generation, name)?;
             return print(&found, mode, json!({ "generation_id": generation, "network_version": version }));
         }
-        let device = models::run::device(&self.device)?;
+        let device = session::device(global)?;
         let inception = self.inception.as_deref().map(|path| InceptionV3::open(path, &device)).transpose()?;
         let (Some(a), Some(b)) = (&self.a, &self.b) else {
             return Err(Usage("name the two sets: --a and --b".to_owned()).into());

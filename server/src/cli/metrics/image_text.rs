@@ -11,7 +11,7 @@ use models::metric_network::{AestheticHead, Center, ClipModel};
 use serde_json::{Value, json};
 
 use super::super::score::list_pictures;
-use super::super::{Told, output};
+use super::super::{Global, Told, output, session};
 use super::ModeOption;
 use super::pictures::{Prompted, features};
 
@@ -24,14 +24,11 @@ struct Model {
     /// Folder of the tokenizer and preprocessor_config.json [default: --model]
     #[arg(long, value_name = "DIR")]
     processor: Option<PathBuf>,
-    /// `cpu` or `cuda:0`
-    #[arg(long, default_value = "cpu")]
-    device: String,
 }
 
 impl Model {
-    fn open(&self) -> anyhow::Result<(ClipModel, Device)> {
-        let device = models::run::device(&self.device)?;
+    fn open(&self, global: &Global) -> anyhow::Result<(ClipModel, Device)> {
+        let device = session::device(global)?;
         let processor = self.processor.as_deref().unwrap_or(&self.model);
         Ok((ClipModel::open(&self.model, processor, &device)?, device))
     }
@@ -98,8 +95,8 @@ struct Scored {
 const NO_DIRECTION: &str = "its features have no direction (length zero, or not finite)";
 
 impl ClipScore {
-    pub(super) fn run(&self) -> anyhow::Result<()> {
-        let (model, _) = self.model.open()?;
+    pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
+        let (model, _) = self.model.open(global)?;
         let strict = self.mode.mode == Mode::Reference;
         // OpenAI's transform is torchvision's.
         let scored = cosines(&model, &self.prompted, Center::Torchvision, strict)?;
@@ -111,8 +108,8 @@ impl ClipScore {
 }
 
 impl PickScore {
-    pub(super) fn run(&self) -> anyhow::Result<()> {
-        let (model, _) = self.model.open()?;
+    pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
+        let (model, _) = self.model.open(global)?;
         let scored = cosines(&model, &self.prompted, Center::Transformers, false)?;
         let scale = model.scale();
         let mut of_prompt: BTreeMap<&str, Vec<(usize, f64)>> = BTreeMap::new();
@@ -138,8 +135,8 @@ impl PickScore {
 }
 
 impl Aesthetic {
-    pub(super) fn run(&self) -> anyhow::Result<()> {
-        let (model, device) = self.model.open()?;
+    pub(super) fn run(&self, global: &Global) -> anyhow::Result<()> {
+        let (model, device) = self.model.open(global)?;
         let head = AestheticHead::open(&self.head, &device)?;
         let names = list_pictures(&self.images)?;
         let known: Vec<&str> = names.iter().map(String::as_str).collect();

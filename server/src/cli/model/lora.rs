@@ -8,8 +8,8 @@ use models::artifact::{self, LoraStyle, ModelSpec, TrainedWeights};
 use models::model_folder::ModelFolder;
 use serde_json::json;
 
+use super::super::precision::Precision;
 use super::super::{Global, output};
-use super::run::Precision;
 
 /// Write LoRA adapters in another style of keys: diffusers' (PEFT's) or kohya's
 ///

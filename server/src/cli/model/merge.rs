@@ -8,8 +8,8 @@ use models::artifact::{self, TrainedWeights};
 use models::weights::read_folder;
 use serde_json::json;
 
+use super::super::precision::Precision;
 use super::super::{Global, output};
-use super::run::Precision;
 
 /// Merge LoRA adapters, or other trained weights, into a model folder and write it as a new one
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ use models::scheduler::InverseLabel;
 use models::vae::TileSize;
 use models::weights::write_file;
 
+use super::super::precision::Precision;
 use super::super::{Global, Told, Usage, lint, output, session};
 
 /// Run one network of a model folder on the tensors of a safetensors file
@@ -57,9 +58,6 @@ pub(crate) struct Run {
     /// Precision of weights and activations
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     dtype: Precision,
-    /// `cpu` or `cuda:0`
-    #[arg(long, default_value = "cpu")]
-    device: String,
     /// Of the samplers: steps
     #[arg(long, value_name = "N", default_value_t = 20)]
     steps: usize,
@@ -97,23 +95,6 @@ enum Name {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum Precision {
-    F32,
-    Bf16,
-    F16,
-}
-
-impl Precision {
-    pub(super) fn dtype(self) -> run::DType {
-        match self {
-            Self::F32 => run::DType::F32,
-            Self::Bf16 => run::DType::BF16,
-            Self::F16 => run::DType::F16,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Label {
     /// Where the step arrives, as in the released script
     Destination,
@@ -132,7 +113,7 @@ impl Run {
         };
         let settings = Settings {
             dtype: self.dtype.dtype(),
-            device: run::device(&self.device)?,
+            device: session::device(global)?,
             repeats: self.repeat.unwrap_or_default() as usize,
             vae_tile: self.tile.map(|pixels| if pixels == 0 { TileSize::OfConfig } else { TileSize::Pixels(pixels) }),
             lora: self.lora.clone(),

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::Device;
 use clap::Args;
 use models::pipeline::Pipeline;
 use models::trainer::{Control, Trainer, TrainerSettings};
@@ -38,7 +37,8 @@ impl Step {
             serde_json::from_str(&self.settings).map_err(|error| Usage(format!("--settings: {error}")))?;
         settings.max_steps = self.steps as usize + 1;
         session::limit_threads(global);
-        let reference = Arc::new(Pipeline::load(&self.model, &Device::Cpu)?);
+        let reference =
+            Arc::new(Pipeline::load_in(&self.model, global.compute_dtype.dtype(), &session::device(global)?)?);
         let (graphs, pairs) = noise_pairs::draw(&reference, self.pairs as usize)?;
         let cache = tempfile::tempdir()?;
         let mut go_on = |_| Control::Continue;

@@ -22,7 +22,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::super::endpoint::{self, OpenAi};
-use super::super::{Told, Usage, lint, output};
+use super::super::{Global, Told, Usage, lint, output, session};
 
 mod ask;
 mod boxes;
@@ -82,9 +82,6 @@ pub(crate) struct Folder {
     /// For --answerer blip-vqa: a folder of transformers' BlipForQuestionAnswering
     #[arg(long, value_name = "DIR", requires = "images")]
     model: Option<PathBuf>,
-    /// Where --model runs: `cpu` or `cuda:0`
-    #[arg(long, default_value = "cpu", requires = "model")]
-    device: String,
     #[command(flatten)]
     openai: OpenAi,
 }
@@ -110,7 +107,7 @@ fn masking(word: &str) -> Result<Masking, String> {
 }
 
 impl Folder {
-    pub(crate) fn run(&self, folder: &Path, answerer: &str, json: bool) -> anyhow::Result<()> {
+    pub(crate) fn run(&self, folder: &Path, answerer: &str, global: &Global) -> anyhow::Result<()> {
         let graphs = self.graphs.as_deref().map(read_graphs).transpose()?;
         let questions = match (&graphs, &self.questions) {
             (Some(graphs), _) if self.metric == BINDING => QuestionFile::of_phrases(graphs),
@@ -133,7 +130,7 @@ impl Folder {
         let images = list_pictures(folder)?;
         if let (true, Some(graphs)) = (detections::METRICS.contains(&self.metric.as_str()), &graphs) {
             let outcome = self.score_boxes(folder, &images, &questions, graphs)?;
-            self.print(&outcome, None, 1, json)?;
+            self.print(&outcome, None, 1, global.json)?;
             return if outcome.score.is_none() { Err(Told.into()) } else { Ok(()) };
         }
         let (answers, failures) = match &self.answers {
@@ -141,7 +138,7 @@ impl Folder {
             None => {
                 // Phrases are no questions of a graph: who answers gets the words alone.
                 let graphs = graphs.as_deref().filter(|_| self.metric != BINDING);
-                self.ask(folder, &images, &questions, graphs, answerer)?
+                self.ask(folder, &images, &questions, graphs, answerer, global)?
             }
         };
         if let Some(path) = &self.record {
@@ -158,7 +155,7 @@ impl Folder {
         }
         // A file's questions have the file's words; nobody but us words those of graphs.
         let wording = questions.of_graphs.then_some(TEMPLATE_VERSION);
-        self.print(&outcome, wording, num_crops, json)?;
+        self.print(&outcome, wording, num_crops, global.json)?;
         if outcome.score.is_none() { Err(Told.into()) } else { Ok(()) }
     }
 
@@ -170,6 +167,7 @@ impl Folder {
         questions: &QuestionFile,
         graphs: Option<&[SceneGraph]>,
         name: &str,
+        global: &Global,
     ) -> anyhow::Result<(RecordedAnswers, HashMap<String, String>)> {
         let num_crops = self.pic_num.unwrap_or(1);
         let all = |answerer: &dyn Answerer| {
@@ -186,7 +184,7 @@ impl Folder {
                 let Some(model) = &self.model else {
                     return Err(Usage("--answerer blip-vqa needs --model DIR".to_owned()).into());
                 };
-                let answerer = BlipVqaAnswerer::open(model, &models::run::device(&self.device)?)?;
+                let answerer = BlipVqaAnswerer::open(model, &session::device(global)?)?;
                 output::note(&format!("blip-vqa {}", answerer.version()));
                 Ok(all(&answerer))
             }
