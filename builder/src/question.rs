@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
 /// Changes whenever the same graph would be asked something else, or in other words.
-pub const TEMPLATE_VERSION: &str = "1";
+pub const TEMPLATE_VERSION: &str = "2";
 
 /// Which part of a graph a question is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -321,6 +321,31 @@ mod tests {
         );
         assert_eq!(asked[9].1, "other - count (glasses, 2)");
         assert_eq!(asked[14].1, "relation - non-spatial (man, glasses, wears)");
+    }
+
+    #[test]
+    fn a_number_of_things_is_asked_for_as_a_number() {
+        let asked = ask(
+            &[
+                ("dog", &["two"]),
+                ("teddy bear", &["3"]),
+                ("cup", &["one"]),
+                ("fox", &["2"]),
+                ("fox", &["four"]),
+                ("water", &["two"]),
+            ],
+            &[],
+        );
+        let texts: Vec<&str> = asked.iter().skip(6).map(|row| row.0.as_str()).collect();
+        let expected = [
+            "Are there two dogs?",
+            "Are there three teddy bears?",
+            "Is there one cup?",
+            "Are there two foxes in the first group?",
+            "Are there four foxes in the second group?",
+            "Is the water two?",
+        ];
+        assert_eq!(texts, expected);
     }
 
     #[test]

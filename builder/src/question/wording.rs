@@ -250,13 +250,18 @@ impl Names {
         }
     }
 
-    /// "Is the circle red?", "Are there two glasses?", "Is the wall made of brick?".
+    /// "Is the circle red?", "Are there two glasses?", "Are there two dogs?", "Is the wall made of brick?".
     pub(super) fn attribute_question(&self, object: usize, words: &str, category: Category) -> String {
         let thing = &self.things[object];
         let material = if category::is_material(words) { "made of " } else { "" };
         match category::count(words) {
-            Some(number) if category == Category::OtherCount && thing.count == 1 && thing.number == Number::Many => {
-                format!("Are there {number} {}?", thing.label)
+            Some(number) if category == Category::OtherCount && thing.number != Number::Mass => {
+                let one = number == "one" && thing.number == Number::One;
+                let (be, label) = if one { ("Is", thing.label.clone()) } else { ("Are", thing.several()) };
+                match thing.count {
+                    1 => format!("{be} there {number} {label}?"),
+                    _ => format!("{be} there {number} {label} in the {} group?", ordinal(thing.rank)),
+                }
             }
             // The attribute itself must not help to name the thing.
             _ => format!("{} {} {material}{words}?", thing.be(), thing.by_rank()),
@@ -281,6 +286,11 @@ impl Names {
 impl Thing {
     fn be(&self) -> &'static str {
         if self.number == Number::Many { "Are" } else { "Is" }
+    }
+
+    /// "dogs", "glasses", "teddy bears".
+    fn several(&self) -> String {
+        if self.number == Number::Many { self.label.clone() } else { pluralizer::pluralize(&self.label, 2, false) }
     }
 
     /// "the circle", "the second circle".
