@@ -190,6 +190,14 @@ fn positive(name: &str, value: f64) -> Result<()> {
     }
 }
 
+fn share(name: &str, value: f64) -> Result<()> {
+    if (0. ..=1.).contains(&value) {
+        Ok(())
+    } else {
+        Err(Error::Invalid(format!("`objective.{name}` must lie in 0..=1, not {value}")))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

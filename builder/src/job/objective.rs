@@ -92,6 +92,9 @@ pub enum Objective {
         /// How they come together.
         #[serde(default)]
         timestep_reduction: TimestepReduction,
+        /// Share of fresh noise in a state of the path; 0: none.
+        #[serde(default)]
+        eta: f64,
         /// Steps of an inverted path.
         num_inversion_steps: usize,
         /// Guidance of an inversion.
@@ -207,6 +210,7 @@ impl Objective {
             target: TargetChoice::Image,
             num_timesteps: 1,
             timestep_reduction: TimestepReduction::Each,
+            eta: 0.0,
             num_inversion_steps: 50,
             inversion_guidance_scale: 1.0,
         }
@@ -219,6 +223,7 @@ impl Objective {
             target: TargetChoice::Image,
             num_timesteps: 1,
             timestep_reduction: TimestepReduction::Each,
+            eta: 0.0,
             num_inversion_steps,
             inversion_guidance_scale: 1.0,
         }
@@ -428,25 +433,35 @@ impl Objective {
                     betas: [first_beta, second_beta],
                 }
             }
-            _ => Self::InversionDpo {
-                path: match fields.choice("path", "auto", &["auto", "recorded", "inverted"], faults).as_str() {
-                    "recorded" => PathChoice::Recorded,
-                    "inverted" => PathChoice::Inverted,
-                    _ => PathChoice::Auto,
-                },
-                target: match fields.choice("target", "image", &["image", "step"], faults).as_str() {
+            _ => {
+                let eta = fields.number("eta", 0.0, 0.0..=1.0, faults);
+                let target = match fields.choice("target", "image", &["image", "step"], faults).as_str() {
                     "step" => TargetChoice::Step,
                     _ => TargetChoice::Image,
-                },
-                num_timesteps: fields.count("num_timesteps", 1, 0..=1000, faults),
-                timestep_reduction: match fields.choice("timestep_reduction", "each", &["each", "sum"], faults).as_str()
-                {
-                    "sum" => TimestepReduction::Sum,
-                    _ => TimestepReduction::Each,
-                },
-                num_inversion_steps: fields.count(steps, 50, 1..=1000, faults),
-                inversion_guidance_scale: fields.number(guidance, 1.0, 0.0..=100.0, faults),
-            },
+                };
+                if eta > 0.0 && target == TargetChoice::Step {
+                    faults.push(Fault::new(format!("{pointer}/eta"), "needs the target `image`"));
+                }
+                Self::InversionDpo {
+                    path: match fields.choice("path", "auto", &["auto", "recorded", "inverted"], faults).as_str() {
+                        "recorded" => PathChoice::Recorded,
+                        "inverted" => PathChoice::Inverted,
+                        _ => PathChoice::Auto,
+                    },
+                    target,
+                    num_timesteps: fields.count("num_timesteps", 1, 0..=1000, faults),
+                    timestep_reduction: match fields
+                        .choice("timestep_reduction", "each", &["each", "sum"], faults)
+                        .as_str()
+                    {
+                        "sum" => TimestepReduction::Sum,
+                        _ => TimestepReduction::Each,
+                    },
+                    eta,
+                    num_inversion_steps: fields.count(steps, 50, 1..=1000, faults),
+                    inversion_guidance_scale: fields.number(guidance, 1.0, 0.0..=100.0, faults),
+                }
+            }
         }
     }
 }

@@ -386,6 +386,10 @@ mod tests {
             "trainable": {"kind": "lora", "targets": []},
         }))
         .unwrap_err();
+        let noisy_step = json!({ "name": "inversion-dpo", "target": "step", "eta": 0.5 });
+        let refused =
+            JobSpec::parse(&json!({ "pairing_id": Uuid::from_u128(7), "objective": noisy_step })).unwrap_err();
+        assert_eq!(refused[0].pointer, "/objective/eta");
         let mut found: Vec<&str> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
         found.sort_unstable();
         assert_eq!(

@@ -45,9 +45,7 @@ impl Inpo {
             // The first step of an inversion may lead from the image to itself.
             return Err(Error::Invalid("`objective.inversion_steps` must be at least 2".to_owned()));
         }
-        if !(0. ..=1.).contains(&self.eta) {
-            return Err(Error::Invalid(format!("`objective.eta` must lie in 0..=1, not {}", self.eta)));
-        }
+        super::share("eta", self.eta)?;
         Ok(())
     }
 }

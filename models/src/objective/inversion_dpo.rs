@@ -11,6 +11,10 @@
 //! the mean of the K logits. The gradient of the first is an unbiased estimate of that of the whole path, whatever K; that
 //! of the second is not, for a loss that bends (all but the straight part of the hinge): the slope is taken at an estimate.
 //!
+//! A recorded path has few states, and asks at the same ones again and again: with many steps on few pairs the policy learns
+//! them by heart. η of [`InversionDpo::eta`] mixes fresh noise into a state as DDIM-InPO's script does,
+//! √(1 − ᾱ) ε* becoming √(1 − ᾱ) (√(1 − η²) ε* + η ε): 0 is the path itself, 1 is Diffusion-DPO at the path's timesteps.
+//!
 //! Source: Inversion-DPO, arXiv 2507.11554, whose equation 16 compares the policy with the reference's own prediction
 //! instead; that has no gradient where training starts (see [`super::inversion_dpo_published`]).
 
@@ -34,6 +38,8 @@ pub struct InversionDpo {
     pub num_timesteps: usize,
     /// How they come together.
     pub timestep_reduction: TimestepReduction,
+    /// Share of fresh noise in a state, 0..=1; only with [`PathTarget::Image`].
+    pub eta: f64,
     /// Steps of an inversion.
     pub inversion_steps: usize,
     /// Guidance of the reference during an inversion; 1 is none.
@@ -50,6 +56,7 @@ impl Default for InversionDpo {
             target: PathTarget::Image,
             num_timesteps: 1,
             timestep_reduction: TimestepReduction::Each,
+            eta: 0.,
             inversion_steps: 50,
             inversion_guidance_scale: 1.,
             inversion_label: InverseLabel::Destination,
@@ -95,6 +102,12 @@ impl InversionDpo {
         super::positive("beta", self.beta)?;
         if self.inversion_steps == 0 {
             return Err(Error::Invalid("`objective.inversion_steps` must be at least 1".to_owned()));
+        }
+        super::share("eta", self.eta)?;
+        if self.eta > 0. && self.target == PathTarget::Step {
+            let reason =
+                "`objective.eta` needs the target `image`: no step of the path leads to a state with fresh noise";
+            return Err(Error::Invalid(reason.to_owned()));
         }
         if !self.inversion_guidance_scale.is_finite() {
             return Err(Error::Invalid("`objective.inversion_guidance_scale` must be a number".to_owned()));

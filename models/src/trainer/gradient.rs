@@ -181,6 +181,9 @@ impl Asked<'_> {
             ObjectiveSettings::InversionDpo(objective) => {
                 let states = states::on_paths(shard, networks, paths, place)?;
                 let target = states::path_targets(shard, networks, paths, place, objective.target, &states)?;
+                let noised = (states, target);
+                let (states, target) =
+                    states::with_fresh_noise(shard, networks, noised, objective.eta, place.0 as u64)?;
                 self.four_term(shard, &states, &target, objective.beta)
             }
             ObjectiveSettings::Inpo(objective) => {

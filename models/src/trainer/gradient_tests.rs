@@ -193,18 +193,28 @@ fn check_path(objective: InversionDpo, trainable: Trainable, preference: Prefere
         let mut logits = Vec::new();
         for k in 0..length {
             let side = |side: usize| {
-                let (state, timestep) = (&paths[side].state(k).unwrap(), paths[side].timesteps[k]);
+                let (mut state, timestep) = (paths[side].state(k).unwrap(), paths[side].timesteps[k]);
                 let alpha = schedule.alpha_cumprod(timestep as i64).unwrap();
-                let target: Vec<f32> = match objective.target {
+                let mut target: Vec<f32> = match objective.target {
                     PathTarget::Image => drawn
                         .image(side)
                         .iter()
-                        .zip(state)
+                        .zip(&state)
                         .map(|(x0, x)| ((f64::from(*x) - alpha.sqrt() * f64::from(*x0)) / (1.0 - alpha).sqrt()) as f32)
                         .collect(),
                     PathTarget::Step => paths[side].step_noise(k).unwrap(),
                 };
-                let predict = |policy| bench.predict(policy, state, timestep, drawn.pair.condition, 1.0);
+                if objective.eta > 0.0 {
+                    let fresh = pipeline().initial_latent(drawn.noise + k as u64).unwrap().flatten_all().unwrap();
+                    let (kept, eta) = ((1.0 - objective.eta.powi(2)).sqrt(), objective.eta);
+                    let mix = |(old, new): (&f32, f32)| (f64::from(*old) * kept + f64::from(new) * eta) as f32;
+                    target = target.iter().zip(fresh.to_vec1::<f32>().unwrap()).map(mix).collect();
+                    let noised = |(x0, noise): (&f32, &f32)| {
+                        (f64::from(*x0) * alpha.sqrt() + f64::from(*noise) * (1.0 - alpha).sqrt()) as f32
+                    };
+                    state = drawn.image(side).iter().zip(&target).map(noised).collect();
+                }
+                let predict = |policy| bench.predict(policy, &state, timestep, drawn.pair.condition, 1.0);
                 let policy = predict(true);
                 let target = Tensor::from_vec(target, policy.shape(), &Device::Cpu).unwrap();
                 (mean_square(&policy, &target) - mean_square(&predict(false), &target).detach()).unwrap()
@@ -232,6 +242,7 @@ pub(super) fn lora() -> Trainable {
 fn a_loss_for_every_timestep_has_the_naive_gradient() {
     let objective = InversionDpo { num_timesteps: 0, beta: 20.0, ..InversionDpo::default() };
     check_path(objective, Trainable::Unet, Preference::default());
+    check_path(InversionDpo { eta: 0.6, ..objective }, lora(), Preference::default());
 }
 
 #[test]

@@ -125,15 +125,28 @@ pub(super) fn inverted_by_policy(shard: &[Drawn], networks: &Networks, objective
     }
     let arrived: Vec<Tensor> = arrived.into_iter().flatten().collect();
     let timesteps = ends.iter().map(|&end| steps[end].timestep).collect();
-    let mut states = States { noisy: Tensor::stack(&arrived, 0)?, timesteps };
+    let states = States { noisy: Tensor::stack(&arrived, 0)?, timesteps };
     let target = image_targets(shard, networks, &states)?;
-    if objective.eta == 0.0 {
+    with_fresh_noise(shard, networks, (states, target), objective.eta, 0)
+}
+
+/// States between image and `target` whose noise is in part a fresh one, the same on both sides of a pair: the noise is then
+/// √(1 − η²) ε* + η ε, which keeps its variance. `draw` tells several noises of one pair apart.
+pub(super) fn with_fresh_noise(
+    shard: &[Drawn],
+    networks: &Networks,
+    (states, target): (States, Tensor),
+    eta: f64,
+    draw: u64,
+) -> Result<(States, Tensor)> {
+    if eta == 0.0 {
         return Ok((states, target));
     }
-    let fresh = noises(shard, networks, Sides::Both, 0)?;
-    let target = ((target * (1.0 - objective.eta.powi(2)).sqrt())? + (fresh * objective.eta)?)?;
-    states.noisy = schedule.add_noise(&networks.images(shard, Sides::Both)?, &target, &states.timesteps)?;
-    Ok((states, target))
+    let fresh = noises(shard, networks, Sides::Both, draw)?;
+    let target = ((target * (1.0 - eta.powi(2)).sqrt())? + (fresh * eta)?)?;
+    let images = networks.images(shard, Sides::Both)?;
+    let noisy = networks.reference.schedule().add_noise(&images, &target, &states.timesteps)?;
+    Ok((States { noisy, ..states }, target))
 }
 
 /// States of D3PO, each with the state after it and the step between them, drawn from the process that ends in the image.

@@ -75,6 +75,7 @@ fn objective(asked: &Objective, beta: f64) -> ObjectiveSettings {
             target,
             num_timesteps,
             timestep_reduction,
+            eta,
             num_inversion_steps,
             inversion_guidance_scale,
         } => ObjectiveSettings::InversionDpo(InversionDpo {
@@ -89,6 +90,7 @@ fn objective(asked: &Objective, beta: f64) -> ObjectiveSettings {
                 TimestepReduction::Each => Together::Each,
                 TimestepReduction::Sum => Together::Sum,
             },
+            eta: *eta,
             inversion_steps: *num_inversion_steps,
             inversion_guidance_scale: *inversion_guidance_scale,
             ..InversionDpo::default()
