@@ -19,6 +19,7 @@ pub mod export;
 pub mod frechet_distance;
 pub mod generation;
 pub mod graph;
+pub mod graph_index;
 pub mod graph_revision;
 pub mod graph_search;
 pub mod ingest;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use builder::store;
-use sqlx::PgConnection;
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::api::graphs::{GraphSummary, summarize};
@@ -20,7 +20,7 @@ const MOST: usize = 20_000;
 #[derive(Default)]
 struct Kept {
     snapshot: Option<Snapshot>,
-    summaries: HashMap<Uuid, GraphSummary>,
+    summaries: HashMap<Uuid, Arc<GraphSummary>>,
 }
 
 /// The kept summaries, all seen in one snapshot.
@@ -29,36 +29,33 @@ pub struct KeptSummaries(Arc<Mutex<Kept>>);
 
 impl KeptSummaries {
     /// The summaries of `ids` in their order, those that do not exist left out. `snapshot` was taken before `ids` were found.
-    pub async fn describe(
-        &self,
-        connection: &mut PgConnection,
-        snapshot: Snapshot,
-        ids: &[Uuid],
-    ) -> Result<Vec<GraphSummary>> {
+    pub async fn describe(&self, pool: &PgPool, snapshot: Snapshot, ids: &[Uuid]) -> Result<Vec<Arc<GraphSummary>>> {
         let mut found = self.find(&snapshot, ids);
         let missing: Vec<Uuid> = ids.iter().copied().filter(|id| !found.contains_key(id)).collect();
         if !missing.is_empty() {
-            let graphs = store::graph::load_many(&mut *connection, &missing).await?;
-            let summaries = summarize(connection, graphs).await?;
+            let mut connection = pool.acquire().await.map_err(builder::Error::from)?;
+            let graphs = store::graph::load_many(&mut connection, &missing).await?;
+            let summaries: Vec<Arc<GraphSummary>> =
+                summarize(&mut connection, graphs).await?.into_iter().map(Arc::new).collect();
             self.keep(snapshot, &summaries);
             found.extend(summaries.into_iter().map(|summary| (summary.id, summary)));
         }
         Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
     }
 
-    fn find(&self, snapshot: &Snapshot, ids: &[Uuid]) -> HashMap<Uuid, GraphSummary> {
+    fn find(&self, snapshot: &Snapshot, ids: &[Uuid]) -> HashMap<Uuid, Arc<GraphSummary>> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.snapshot.as_ref() != Some(snapshot) {
             return HashMap::new();
         }
-        ids.iter().filter_map(|id| Some((*id, kept.summaries.get(id)?.clone()))).collect()
+        ids.iter().filter_map(|id| Some((*id, Arc::clone(kept.summaries.get(id)?)))).collect()
     }
 
-    fn keep(&self, snapshot: Snapshot, summaries: &[GraphSummary]) {
+    fn keep(&self, snapshot: Snapshot, summaries: &[Arc<GraphSummary>]) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.snapshot.as_ref() != Some(&snapshot) || kept.summaries.len() + summaries.len() > MOST {
             *kept = Kept { snapshot: Some(snapshot), summaries: HashMap::new() };
         }
-        kept.summaries.extend(summaries.iter().map(|summary| (summary.id, summary.clone())));
+        kept.summaries.extend(summaries.iter().map(|summary| (summary.id, Arc::clone(summary))));
     }
 }

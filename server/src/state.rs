@@ -9,6 +9,7 @@ use sqlx::{PgConnection, Postgres};
 
 use crate::auth::RateLimiter;
 use crate::events::EventHub;
+use crate::kept_index::KeptIndex;
 use crate::kept_summaries::KeptSummaries;
 use crate::problem::Result;
 use crate::unchanged::KeptAnswers;
@@ -26,6 +27,8 @@ pub struct AppState {
     pub rates: RateLimiter,
     /// Answers that are given again while nothing has changed.
     pub kept: KeptAnswers,
+    /// What lists are found by, likewise.
+    pub index: KeptIndex,
     /// Rows of lists, likewise.
     pub summaries: KeptSummaries,
 }
@@ -69,6 +72,7 @@ impl AppState {
             limits: Arc::new(limits),
             rates: RateLimiter::default(),
             kept: KeptAnswers::default(),
+            index: KeptIndex::default(),
             summaries: KeptSummaries::default(),
         }
     }

@@ -102,6 +102,10 @@ async fn a_job_is_paused_resumed_saved_sampled_and_cancelled(world: Arc<World>) 
         ensure!(begun.elapsed() < std::time::Duration::from_secs(60), "{before:?} {after:?}");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
+    // A file waits for no training.
+    let file = accept(app, "/api/v1/exports", &json!({ "format": "laion-sg" })).await?;
+    wait_until(app, "exports", &file, |export| export["state"] == "succeeded").await?;
+    ensure!(app.get(&path).await?.expect(200)?["state"] == "running", "the export was done beside the training");
     let cancelled = act("cancel").await?.expect(202)?;
     ensure!(["cancelling", "cancelled"].contains(&text(&cancelled["state"])), "{cancelled}");
     wait_until(app, "jobs", &job, |job| job["state"] == "cancelled").await?;

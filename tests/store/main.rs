@@ -3,6 +3,7 @@
 mod blobs;
 mod database;
 mod embedded_postgres;
+mod graph_index;
 mod graphs;
 mod ingest;
 mod jobs;

@@ -93,11 +93,7 @@ pub async fn page_ids(
     cursor: Option<&str>,
 ) -> Result<Page<Uuid>> {
     let limit = page::clamp(limit);
-    // The key as text: JSON has no infinity.
-    let after: Option<(Sort, Option<String>, Uuid)> = page::decode(cursor)?;
-    if after.as_ref().is_some_and(|(its_sort, ..)| *its_sort != sort) {
-        return Err(Error::invalid("/cursor", "this cursor belongs to another order of the list"));
-    }
+    let after = Place::read(cursor, sort)?;
     let key = sort.key();
     let mut query = QueryBuilder::<Postgres>::new("SELECT g.id, ");
     query.push(key.unwrap_or("NULL::double precision")).push(" AS key FROM graph g");
@@ -109,13 +105,13 @@ pub async fn page_ids(
     }
     query.push(" WHERE g.is_current");
     push_filter(&mut query, filter);
-    if let Some((_, its_key, id)) = &after {
-        match (key, its_key.as_deref().and_then(|text| text.parse::<f64>().ok())) {
+    if let Some(Place { key: its_key, id }) = after {
+        match (key, its_key) {
             (Some(key), Some(value)) => {
-                query.push(" AND (").push(key).push(", g.id) < (").push_bind(value).push(", ").push_bind(*id).push(")");
+                query.push(" AND (").push(key).push(", g.id) < (").push_bind(value).push(", ").push_bind(id).push(")");
             }
             _ => {
-                query.push(if sort == Sort::Oldest { " AND g.id > " } else { " AND g.id < " }).push_bind(*id);
+                query.push(if sort == Sort::Oldest { " AND g.id > " } else { " AND g.id < " }).push_bind(id);
             }
         }
     }
@@ -133,8 +129,79 @@ pub async fn page_ids(
         .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
         .collect::<Result<_, sqlx::Error>>()?;
     let total = count_matching(&mut *conn, filter).await?;
-    let page = Page::new(found, limit, total, |(id, key)| (sort, key.map(|key| key.to_string()), *id))?;
-    Ok(page.map(|(id, _)| id))
+    Place::page(found, limit, total, sort)
+}
+
+/// Where a page begins: behind the row with this key and id.
+pub(super) struct Place {
+    key: Option<f64>,
+    id: Uuid,
+}
+
+impl Place {
+    /// What a cursor of a list in this order says.
+    pub(super) fn read(cursor: Option<&str>, sort: Sort) -> Result<Option<Self>> {
+        // The key as text: JSON has no infinity.
+        let Some((its_sort, key, id)) = page::decode::<(Sort, Option<String>, Uuid)>(cursor)? else { return Ok(None) };
+        if its_sort != sort {
+            return Err(Error::invalid("/cursor", "this cursor belongs to another order of the list"));
+        }
+        Ok(Some(Self { key: key.as_deref().and_then(|text| text.parse().ok()), id }))
+    }
+
+    /// Whether a row comes behind it.
+    pub(super) fn is_before(&self, sort: Sort, key: Option<f64>, id: Uuid) -> bool {
+        match (sort, key, self.key) {
+            (Sort::Oldest, ..) => id > self.id,
+            (_, Some(key), Some(own)) => key < own || (key <= own && id < self.id),
+            _ => id < self.id,
+        }
+    }
+
+    /// Of rows fetched with one too many.
+    pub(super) fn page(found: Vec<(Uuid, Option<f64>)>, limit: i64, total: i64, sort: Sort) -> Result<Page<Uuid>> {
+        let page = Page::new(found, limit, total, |(id, key)| (sort, key.map(|key| key.to_string()), *id))?;
+        Ok(page.map(|(id, _)| id))
+    }
+}
+
+impl Filter {
+    /// The conditions one by one, without those on scores.
+    pub(super) fn conditions(&self) -> Vec<Self> {
+        // Every field by name: a new one must be thought of here.
+        let Self {
+            split,
+            labels,
+            attributes,
+            relations,
+            has_candidates,
+            text,
+            min_score: _,
+            max_score: _,
+            metric: _,
+            kind: _,
+            min_disagreement: _,
+            tags,
+            collection,
+            lint,
+            has_lint,
+            pattern,
+        } = self;
+        let one = |word: &String| vec![word.clone()];
+        let mut all = Vec::new();
+        all.extend(split.map(|split| Self { split: Some(split), ..Self::default() }));
+        all.extend(labels.iter().map(|word| Self { labels: one(word), ..Self::default() }));
+        all.extend(attributes.iter().map(|word| Self { attributes: one(word), ..Self::default() }));
+        all.extend(relations.iter().map(|word| Self { relations: one(word), ..Self::default() }));
+        all.extend(has_candidates.map(|has| Self { has_candidates: Some(has), ..Self::default() }));
+        all.extend(text.iter().map(|text| Self { text: Some(text.clone()), ..Self::default() }));
+        all.extend(tags.iter().map(|word| Self { tags: one(word), ..Self::default() }));
+        all.extend(collection.map(|id| Self { collection: Some(id), ..Self::default() }));
+        all.extend(lint.iter().map(|code| Self { lint: Some(code.clone()), ..Self::default() }));
+        all.extend(has_lint.map(|has| Self { has_lint: Some(has), ..Self::default() }));
+        all.extend(pattern.iter().map(|pattern| Self { pattern: Some(pattern.clone()), ..Self::default() }));
+        all
+    }
 }
 
 /// Ids of all graphs that match, as ingested.
@@ -155,7 +222,10 @@ async fn count_matching(conn: &mut PgConnection, filter: &Filter) -> Result<i64>
 pub type Facets = BTreeMap<String, Vec<(String, i64)>>;
 
 /// What is counted by.
-const FACETS: [&str; 7] = ["split", "label", "attribute", "relation", "tag", "lint", "collection"];
+pub(super) const FACETS: [&str; 7] = ["split", "label", "attribute", "relation", "tag", "lint", "collection"];
+
+/// Words of a facet that are counted, the most frequent ones; LIMIT in [`facets`].
+pub(super) const FACET_WORDS: usize = 50;
 
 /// Counts over all pages of the list with this filter.
 pub async fn facets(conn: &mut PgConnection, filter: &Filter) -> Result<Facets> {
@@ -195,7 +265,7 @@ pub async fn facets(conn: &mut PgConnection, filter: &Filter) -> Result<Facets> 
     Ok(facets)
 }
 
-fn metric(filter: &Filter) -> String {
+pub(super) fn metric(filter: &Filter) -> String {
     filter.metric.clone().unwrap_or_else(|| "dpg".to_owned())
 }
 
@@ -235,7 +305,7 @@ fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
         for (comparison, bound) in [(" >= ", filter.min_score), (" <= ", filter.max_score)] {
             let Some(bound) = bound else { continue };
             query.push(" AND ");
-            push_score(query, filter);
+            push_score(query, filter.kind);
             query.push(comparison).push_bind(bound);
         }
         query.push(")");
@@ -266,8 +336,8 @@ fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
 }
 
 /// The score of `score_card s`, or its part by a kind of question.
-fn push_score(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
-    match filter.kind {
+pub(super) fn push_score(query: &mut QueryBuilder<Postgres>, kind: Option<QuestionKind>) {
+    match kind {
         None => query.push("s.score"),
         Some(kind) => query.push("(s.parts->>").push_bind(kind.as_str()).push(")::double precision"),
     };
@@ -318,7 +388,7 @@ pub struct Histogram {
 /// Of all candidates of the graphs that match, by the filter's metric and kind of question; `None` where none is scored.
 pub async fn score_histogram(conn: &mut PgConnection, filter: &Filter, bins: usize) -> Result<Option<Histogram>> {
     let mut query = QueryBuilder::<Postgres>::new("WITH scored AS MATERIALIZED (SELECT ");
-    push_score(&mut query, filter);
+    push_score(&mut query, filter.kind);
     query.push(" AS score FROM score_card s JOIN graph g ON g.id = s.graph_id WHERE g.is_current AND s.metric = ");
     query.push_bind(metric(filter));
     push_filter(&mut query, filter);

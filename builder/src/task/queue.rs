@@ -148,13 +148,26 @@ pub async fn made_progress(connection: &mut PgConnection, task: Task) -> Result<
     queue::count_anew(connection, identifier, id).await
 }
 
-/// Works through the queue, `concurrency` tasks at a time, until the context is told to stop.
-///
-/// Heavy tasks use every core by themselves: a machine wants one at a time.
+/// Who waits for whom: a task waits for those of its own lane alone.
+#[derive(Clone, Copy, Debug)]
+enum Lane {
+    /// What uses every core by itself, for minutes to hours: a machine wants one at a time.
+    Long,
+    /// What somebody waits for: files, one picture's inversion.
+    Short,
+}
+
+/// Works through the queue, `concurrency` long tasks at a time and one short one beside them, until the context is told to
+/// stop.
 pub async fn run(context: &TaskContext, concurrency: usize) -> Result<()> {
     migrate(&context.pool).await?;
+    let lanes = tokio::join!(run_lane(context, Lane::Long, concurrency.max(1)), run_lane(context, Lane::Short, 1));
+    lanes.0.and(lanes.1)
+}
+
+async fn run_lane(context: &TaskContext, lane: Lane, concurrency: usize) -> Result<()> {
     while !context.shutdown.is_cancelled() {
-        let ended = run_worker(context, concurrency).await;
+        let ended = run_worker(context, lane, concurrency).await;
         if context.shutdown.is_cancelled() {
             return ended;
         }
@@ -169,11 +182,11 @@ pub async fn run(context: &TaskContext, concurrency: usize) -> Result<()> {
     Ok(())
 }
 
-async fn run_worker(context: &TaskContext, concurrency: usize) -> Result<()> {
-    let worker = WorkerOptions::default()
+async fn run_worker(context: &TaskContext, lane: Lane, concurrency: usize) -> Result<()> {
+    let options = WorkerOptions::default()
         .schema(queue::SCHEMA)
         .pg_pool(context.pool.clone())
-        .concurrency(concurrency.max(1))
+        .concurrency(concurrency)
         .poll_interval(Duration::from_secs(1))
         .listen_os_shutdown_signals(false)
         .shutdown_signal(context.shutdown.clone().cancelled_owned())
@@ -185,21 +198,21 @@ async fn run_worker(context: &TaskContext, concurrency: usize) -> Result<()> {
                 .sweep_threshold(Duration::from_mins(5))
                 .recovery_delay(Duration::ZERO),
         )
-        .add_extension(context.clone())
-        .define_job::<GenerateTask>()
-        .define_job::<ScoreTask>()
-        .define_job::<TrainTask>()
-        .define_job::<EvaluateTask>()
-        .define_job::<ExportTask>()
-        .define_job::<InvertTask>()
-        .define_job::<FrechetTask>()
-        .init()
-        .await
-        .map_err(|error| Error::Queue(error.to_string()))?;
+        .add_extension(context.clone());
+    let options = match lane {
+        Lane::Long => options
+            .define_job::<GenerateTask>()
+            .define_job::<ScoreTask>()
+            .define_job::<TrainTask>()
+            .define_job::<EvaluateTask>()
+            .define_job::<FrechetTask>(),
+        Lane::Short => options.define_job::<ExportTask>().define_job::<InvertTask>(),
+    };
+    let worker = options.init().await.map_err(|error| Error::Queue(error.to_string()))?;
     // Held before the first job is taken, and until the last is released.
     let mut alive = hold_life_lock(&context.pool, worker.worker_id()).await?;
     free_jobs_of_dead_workers(context, &mut alive).await?;
-    tracing::info!(worker = worker.worker_id(), concurrency, "worker started");
+    tracing::info!(worker = worker.worker_id(), ?lane, concurrency, "worker started");
     let ended = {
         let work = worker.run();
         tokio::pin!(work);

@@ -1,6 +1,7 @@
 //! Scene graphs, found by what is in them, shown with their candidates.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::HeaderName;
@@ -12,7 +13,7 @@ use builder::question::QuestionKind;
 use builder::store::graph::{Facets, Filter, Graph, Histogram, Sort};
 use builder::store::{self, state::Split};
 use models::scene_graph_encoder::GraphText;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
 use utoipa::{IntoParams, ToSchema};
@@ -211,7 +212,9 @@ pub struct GraphDetail {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct GraphList {
     /// The page's rows.
-    pub items: Vec<GraphSummary>,
+    #[schema(value_type = Vec<GraphSummary>)]
+    #[serde(serialize_with = "shared")]
+    pub items: Vec<Arc<GraphSummary>>,
     /// Give this as `cursor` for the next page; null on the last.
     pub next_cursor: Option<String>,
     /// Rows on all pages.
@@ -245,19 +248,36 @@ pub async fn list_graphs(
 ) -> Result<Json<GraphList>> {
     let filter = query.filter()?;
     let limit = query.limit.rows();
-    let mut connection = state.connection().await?;
-    let sort = query.sort.unwrap_or_default();
-    let found = store::graph::page_ids(&mut connection, &filter, sort, limit, query.cursor.as_deref()).await?;
-    let (facets, histogram) = match query.facets {
-        Some(false) => (Facets::new(), Vec::new()),
-        _ => (
-            store::graph::facets(&mut connection, &filter).await?,
-            store::graph::score_histogram(&mut connection, &filter, BINS).await?.map(bins).unwrap_or_default(),
-        ),
+    let (sort, cursor) = (query.sort.unwrap_or_default(), query.cursor.as_deref());
+    let (pool, with_facets) = (&state.context.pool, query.facets != Some(false));
+    let (mut facets, mut histogram) = (Facets::new(), None);
+    let found = if let Some(index) = state.index.find(pool, &snapshot).await? {
+        let matching = index.matching(pool, &filter).await?;
+        if with_facets {
+            facets = index.facets(pool, &matching).await?;
+            histogram = index.score_histogram(pool, &matching, &filter, BINS).await?;
+        }
+        index.page(pool, &matching, (&filter, sort), limit, cursor).await?
+    } else {
+        let mut connection = state.connection().await?;
+        if with_facets {
+            facets = store::graph::facets(&mut connection, &filter).await?;
+            histogram = store::graph::score_histogram(&mut connection, &filter, BINS).await?;
+        }
+        store::graph::page_ids(&mut connection, &filter, sort, limit, cursor).await?
     };
-    let items = state.summaries.describe(&mut connection, snapshot, &found.items).await?;
-    let (next_cursor, total) = (found.next_cursor, found.total);
-    Ok(Json(GraphList { items, next_cursor, total, facets: in_order(facets), score_histogram: histogram }))
+    Ok(Json(GraphList {
+        items: state.summaries.describe(pool, snapshot, &found.items).await?,
+        next_cursor: found.next_cursor,
+        total: found.total,
+        facets: in_order(facets),
+        score_histogram: histogram.map(bins).unwrap_or_default(),
+    }))
+}
+
+/// Rows that several answers share, as if each had its own.
+fn shared<S: Serializer>(items: &[Arc<GraphSummary>], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_seq(items.iter().map(Arc::as_ref))
 }
 
 fn bins(histogram: Histogram) -> Vec<ScoreBin> {

@@ -10,7 +10,7 @@ use super::{Global, session};
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  diptych worker --database-url postgres://host/diptych --blobs s3://bucket/diptych")]
 pub(crate) struct Worker {
-    /// Tasks at a time; each uses all cores
+    /// Long tasks at a time, each of which uses all cores; exports and inversions go beside them
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
 }
