@@ -1,7 +1,7 @@
 //! Who finds things in pictures: labelled boxes, from which the spatial scores and numeracy follow.
 
 mod http;
-mod recorded;
+pub(crate) mod recorded;
 
 pub use http::{DetectorSettings, HttpDetector};
 pub use recorded::RecordedDetector;

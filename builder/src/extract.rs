@@ -1,7 +1,7 @@
 //! Who reads a scene graph out of a picture, for the overlaps of [`crate::metrics::scene_graph_iou`].
 
 mod openai;
-mod recorded;
+pub(crate) mod recorded;
 
 pub use openai::{OpenAiExtractor, Vocabulary};
 pub use recorded::{RecordedExtractor, write_line};

@@ -1,7 +1,7 @@
 //! What scores pictures without questions: networks that judge a picture (and its prompt), detectors, and who reads graphs.
 
-mod boxes;
-mod graphs;
+pub(crate) mod boxes;
+pub(crate) mod graphs;
 mod network;
 
 pub use boxes::BoxScorer;

@@ -21,6 +21,7 @@ pub const TESTS: &[(&str, Test)] = &[
     test!(captions_visual_genome_and_folders_become_graphs),
     test!(a_download_goes_on_where_it_broke_off),
     test!(bad_files_are_refused_with_a_reason),
+    test!(every_bad_line_is_told),
 ];
 
 async fn export(app: &TestApp, request: &Value) -> anyhow::Result<Value> {
@@ -239,6 +240,28 @@ async fn a_download_goes_on_where_it_broke_off(world: Arc<World>) -> Outcome {
     get(&[("range", "bytes=99999999-")]).await?.problem(416, "range_not_satisfiable")?;
     ensure!(get(&[("if-none-match", &etag)]).await?.status == 304);
     app.get(&url.replace("graphs.json", "other.json")).await?.problem(404, "not_found")?;
+    Ok(())
+}
+
+async fn every_bad_line_is_told(world: Arc<World>) -> Outcome {
+    let app = TestApp::new(&world.cluster).await?;
+    let lines = 12_345;
+    let file: String = (0..lines).map(|number| format!("{{\"candidate_id\": {number}}}\n")).collect();
+    let imported = import(&app, "scores", file.into_bytes()).await?;
+    ensure!(imported["rejected"] == lines, "{imported}");
+    let (mut cursor, mut next) = (String::new(), 0);
+    loop {
+        let path = format!("/api/v1/imports/{}/rejects?limit=200{cursor}", text(&imported["id"]));
+        let page = app.get(&path).await?.expect(200)?;
+        ensure!(page["total"] == lines, "{}", page["total"]);
+        for one in page["items"].as_array().into_iter().flatten() {
+            ensure!(one["record"] == next, "{one} instead of line {next}");
+            next += 1;
+        }
+        let Some(after) = page["next_cursor"].as_str() else { break };
+        cursor = format!("&cursor={after}");
+    }
+    ensure!(next == lines, "{next} of {lines}");
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use crate::problems::pointers;
 use crate::{Outcome, Test, World, test};
 
 pub const TESTS: &[(&str, Test)] = &[
+    test!(what_others_saw_is_scored_as_it_comes_in),
     test!(every_scorer_writes_score_cards_that_policies_weigh),
     test!(runs_that_cannot_be_are_refused),
     test!(a_generation_is_compared_with_others_as_a_whole),
@@ -52,6 +53,103 @@ async fn candidates(app: &TestApp) -> anyhow::Result<Vec<String>> {
 async fn run(app: &TestApp, request: Value) -> anyhow::Result<Value> {
     let asked = accept(app, "/api/v1/score-runs", &request).await?;
     settled(app, "score-runs", &asked).await.with_context(|| request.to_string())
+}
+
+/// Boxes and graphs that others saw give the very scores that our own detector, and the graph itself, give.
+async fn what_others_saw_is_scored_as_it_comes_in(world: Arc<World>) -> Outcome {
+    let app = TestApp::with_worker(&world.cluster).await?;
+    let ids = candidates(&app).await?;
+    run(&app, json!({"answerer": "shapes-boxes"})).await?;
+    let (mut boxes, mut graphs) = (String::new(), String::new());
+    for id in &ids {
+        let candidate = get(&app, &format!("/candidates/{id}")).await?;
+        let found: Vec<Value> = candidate["detections"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|one| {
+                let pixels: Vec<f64> = one["box"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_f64)
+                    .map(|share| share * 64.0)
+                    .collect();
+                json!({"label": one["label"], "box": pixels, "confidence": one["confidence"], "depth": one["depth"]})
+            })
+            .collect();
+        let line = json!({"candidate_id": id, "answerer": "unidet", "answerer_version": "2", "detections": found});
+        boxes += &format!("{line}\n");
+        let graph = get(&app, &format!("/graphs/{}", text(&candidate["graph_id"]))).await?;
+        let label = |position: &Value| {
+            items_of(&graph["objects"]).iter().find(|one| one["position"] == *position).map(|one| one["label"].clone())
+        };
+        let triples: Vec<Value> = items_of(&graph["relations"])
+            .iter()
+            .map(|one| json!([label(&one["subject"]), one["predicate"], label(&one["object"])]))
+            .collect();
+        let line = json!({"candidate_id": id, "answerer": "reader", "answerer_version": "7b", "triples": triples});
+        graphs += &format!("{line}\n");
+    }
+    let nobody = uuid::Uuid::nil();
+    boxes += &format!(
+        "{}\n",
+        json!({"candidate_id": nobody, "answerer": "unidet", "answerer_version": "2", "detections": []})
+    );
+    boxes +=
+        &format!("{}\n", json!({"candidate_id": ids[0], "answerer": "u", "answerer_version": "2", "detections": [{}]}));
+    graphs += &format!(
+        "{}\n",
+        json!({"candidate_id": ids[0], "answerer": "r", "answerer_version": "1", "reply": "no graph"})
+    );
+    let mut reasons = Vec::new();
+    for (format, lines) in [("detections", boxes), ("extractions", graphs)] {
+        let path = format!("/api/v1/imports?format={format}&name=seen.jsonl");
+        let headers = [("content-type", "application/x-ndjson")];
+        let taken = app.request(axum::http::Method::POST, &path, &headers, lines).await?.expect(201)?;
+        ensure!(taken["state"] == "succeeded" && taken["accepted"] == ids.len(), "{taken}");
+        let rejects = get(&app, &format!("/imports/{}/rejects", text(&taken["id"]))).await?;
+        let told = |one: &Value| {
+            format!("{} {}", text(&one["pointer"]).split_once('/').map_or("", |it| it.1), text(&one["code"]))
+        };
+        reasons.extend(items(&rejects).iter().map(told));
+    }
+    let last = ids.len();
+    let expected = [
+        format!("{last}/candidate_id E_UNKNOWN_CANDIDATE"),
+        format!("{}/detections/0 E_DETECTIONS", last + 1),
+        format!("{last}/reply E_GRAPH"),
+    ];
+    reasons.sort_unstable();
+    let mut sorted = expected.to_vec();
+    sorted.sort_unstable();
+    ensure!(reasons == sorted, "{reasons:?}");
+    let mut compared = 0;
+    for id in &ids {
+        let cards = get(&app, &format!("/candidates/{id}/scores")).await?;
+        let of = |answerer: &str| -> std::collections::BTreeMap<String, f64> {
+            let his = items(&cards).iter().filter(|card| card["answerer"] == answerer);
+            his.filter_map(|card| Some((text(&card["metric"]).to_owned(), card["score"].as_f64()?))).collect()
+        };
+        let (ours, theirs) = (of("shapes-boxes"), of("unidet"));
+        ensure!(ours.keys().eq(theirs.keys()), "{ours:?} {theirs:?}");
+        for (metric, score) in &ours {
+            ensure!((score - theirs[metric]).abs() < 1e-6, "{id} {metric}: {score} {}", theirs[metric]);
+            compared += 1;
+        }
+        let read = of("reader");
+        ensure!(read.is_empty() || (read["sg_iou"] == 1.0 && read["relation_iou_exact"] == 1.0), "{read:?}");
+        compared += usize::from(!read.is_empty());
+    }
+    ensure!(compared >= 2 * ids.len(), "{compared} scores");
+    // Whoever scored can be asked for like any other scorer.
+    let preview = app.post("/api/v1/pairings/preview", &json!({"policy": {"weights": {"unidet/numeracy": 1}}})).await?;
+    ensure!(preview.expect(200)?["num_pairs"].is_u64());
+    Ok(())
+}
+
+fn items_of(list: &Value) -> &[Value] {
+    list.as_array().map_or(&[], Vec::as_slice)
 }
 
 async fn every_scorer_writes_score_cards_that_policies_weigh(world: Arc<World>) -> Outcome {

@@ -35,7 +35,7 @@ impl RecordedDetector {
     }
 }
 
-fn parse(line: &Value) -> Result<Vec<Detected>, String> {
+pub(crate) fn parse(line: &Value) -> Result<Vec<Detected>, String> {
     match &line["detections"] {
         Value::Null => Err("detections: is missing".to_owned()),
         detections => read_detections(detections),

@@ -48,7 +48,7 @@ pub fn write_line(out: &mut impl Write, image: &str, read: &Extraction) -> Resul
     Ok(writeln!(out, "{line}")?)
 }
 
-fn parse(line: &Value) -> Result<Result<Extraction, String>, String> {
+pub(crate) fn parse(line: &Value) -> Result<Result<Extraction, String>, String> {
     match &line["reply"] {
         Value::String(reply) => return Ok(read_graph(reply).map_err(|message| format!("reply: {message}"))),
         Value::Null => {}

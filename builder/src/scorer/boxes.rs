@@ -52,7 +52,11 @@ impl ImageScorer for BoxScorer {
     }
 }
 
-fn verdicts(subject: &Subject<'_>, found: &[Detected]) -> Result<Verdicts> {
+/// The scores of what was found in a picture, and its boxes in shares of the picture.
+///
+/// # Errors
+/// A box makes no sense.
+pub(crate) fn verdicts(subject: &Subject<'_>, found: &[Detected]) -> Result<Verdicts> {
     let scores = |mode| detections::scores(subject.graph, subject.image, found, mode);
     let corrected = scores(Mode::Corrected).map_err(Error::Format)?;
     // Where the published script stops, there is no published figure.

@@ -66,7 +66,7 @@ impl ImageScorer for GraphScorer {
 }
 
 /// In the order of [`METRICS`].
-fn verdicts(reference: &[[String; 3]], read: &Extraction) -> Verdicts {
+pub(crate) fn verdicts(reference: &[[String; 3]], read: &Extraction) -> Verdicts {
     let mut scores = Vec::with_capacity(METRICS.len());
     for matching in [Match::Synonyms, Match::Exact] {
         let Overlap { scene_graph, entity, relation } = overlap(reference, read, Mode::Corrected, matching);

@@ -28,6 +28,7 @@ mod images;
 mod pairs;
 mod picture;
 mod records;
+mod sightings;
 
 pub use picture::{MOST_PIXELS_A_SIDE, checked};
 
@@ -35,8 +36,8 @@ pub use picture::{MOST_PIXELS_A_SIDE, checked};
 pub const IMPORTED: &str = "imported:";
 /// The model of pictures that name none.
 const UNKNOWN_MODEL: &str = "unknown";
-/// Findings that are kept of one import; a file that is wrong everywhere is told in fewer.
-const MOST_REJECTS: usize = 10_000;
+/// Findings that are written at a time.
+const REJECTS_AT_A_TIME: usize = 1000;
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -57,11 +58,24 @@ pub enum ImportFormat {
     Scores,
     /// An answer a line.
     Answers,
+    /// What a detector found in a candidate, a line each.
+    Detections,
+    /// The graph that somebody read out of a candidate, a line each.
+    Extractions,
 }
 
 impl ImportFormat {
-    pub const ALL: [Self; 7] =
-        [Self::LaionSg, Self::VisualGenome, Self::Prompts, Self::Images, Self::PickAPic, Self::Scores, Self::Answers];
+    pub const ALL: [Self; 9] = [
+        Self::LaionSg,
+        Self::VisualGenome,
+        Self::Prompts,
+        Self::Images,
+        Self::PickAPic,
+        Self::Scores,
+        Self::Answers,
+        Self::Detections,
+        Self::Extractions,
+    ];
 
     /// The word used in the store and the API.
     pub const fn as_str(self) -> &'static str {
@@ -73,6 +87,8 @@ impl ImportFormat {
             Self::PickAPic => "pick-a-pic",
             Self::Scores => "scores",
             Self::Answers => "answers",
+            Self::Detections => "detections",
+            Self::Extractions => "extractions",
         }
     }
 }
@@ -106,13 +122,16 @@ pub async fn run(context: &TaskContext, path: &Path, name: &str, format: ImportF
                 Err(error) => Err(error),
             }
         }
-        ImportFormat::Images | ImportFormat::PickAPic | ImportFormat::Scores | ImportFormat::Answers => {
+        _ => {
             let id = ingest::insert(&mut *context.pool.acquire().await?, name).await?;
             let mut import = Import::new(context, id, name);
             let outcome = match format {
                 ImportFormat::Images => images::run(&mut import, path).await.map(|()| None),
                 ImportFormat::PickAPic => pairs::run(&mut import, path).await,
-                other => facts::run(&mut import, path, other).await.map(|()| None),
+                ImportFormat::Detections | ImportFormat::Extractions => {
+                    sightings::run(&mut import, path, format).await.map(|()| None)
+                }
+                _ => facts::run(&mut import, path, format).await.map(|()| None),
             };
             import.finish(format, outcome).await?;
             Ok(id)
@@ -126,7 +145,10 @@ struct Import<'a> {
     id: Uuid,
     file: &'a str,
     counts: Counts,
+    /// Those that are not written yet.
     rejects: Vec<Reject>,
+    /// Those that are.
+    num_written: i64,
     started: Instant,
     /// The generation of each model's pictures.
     generations: HashMap<String, Uuid>,
@@ -145,6 +167,7 @@ impl<'a> Import<'a> {
             file,
             counts: Counts::default(),
             rejects: Vec::new(),
+            num_written: 0,
             started: Instant::now(),
             generations: HashMap::new(),
             indexes: HashMap::new(),
@@ -156,20 +179,29 @@ impl<'a> Import<'a> {
     /// A record that is not taken in; `pointer` is within the record.
     fn reject(&mut self, record: i64, pointer: &str, code: &str, message: impl Into<String>) {
         self.counts.rejected += 1;
-        if self.rejects.len() < MOST_REJECTS {
-            let message: String = message.into();
-            self.rejects.push(Reject {
-                position: self.rejects.len() as i64,
-                file: self.file.to_owned(),
-                record: Some(record),
-                pointer: format!("/{record}{pointer}"),
-                code: code.to_owned(),
-                severity: "error".to_owned(),
-                message: message.replace('\0', "\u{fffd}"),
-                suggestion: None,
-                raw: None,
-            });
+        let message: String = message.into();
+        self.rejects.push(Reject {
+            position: self.num_written + self.rejects.len() as i64,
+            file: self.file.to_owned(),
+            record: Some(record),
+            pointer: format!("/{record}{pointer}"),
+            code: code.to_owned(),
+            severity: "error".to_owned(),
+            message: message.replace('\0', "\u{fffd}"),
+            suggestion: None,
+            raw: None,
+        });
+    }
+
+    /// Writes the findings once they are many: a file that is wrong everywhere does not fill the memory.
+    async fn write_many_rejects(&mut self) -> Result<()> {
+        if self.rejects.len() < REJECTS_AT_A_TIME {
+            return Ok(());
         }
+        ingest::insert_rejects(&mut *self.context.pool.acquire().await?, self.id, &self.rejects).await?;
+        self.num_written += self.rejects.len() as i64;
+        self.rejects.clear();
+        Ok(())
     }
 
     async fn finish(mut self, format: ImportFormat, outcome: Result<Option<Uuid>>) -> Result<()> {

@@ -125,7 +125,8 @@ pub struct ImportQuery {
     pub name: Option<String>,
     /// What is in it. `laion-sg` (default): scene graphs. `visual-genome`: its original `scene_graphs.json`. `prompts`: a
     /// caption a line. `images`: a tar of pictures, each beside a `.txt` with its caption. `pick-a-pic`: parquet of pairs,
-    /// which become a frozen pairing. `scores`, `answers`: JSON lines as exports have them.
+    /// which become a frozen pairing. `scores`, `answers`: JSON lines as exports have them. `detections`, `extractions`: JSON
+    /// lines with what detectors found in candidates, or with the graphs that were read out of them; scored as they come in.
     #[param(value_type = Option<String>)]
     pub format: Option<ImportFormat>,
 }

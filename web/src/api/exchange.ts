@@ -14,6 +14,8 @@ export const IMPORT_FORMATS = [
   { name: "pick-a-pic", label: "Pick-a-Pic pairs", help: "Parquet; its pairs become a frozen pairing. Ties make no pair.", accept: ".parquet" },
   { name: "scores", label: "Scores", help: "JSON lines, as exports have them.", accept: ".jsonl,.gz" },
   { name: "answers", label: "Answers", help: "JSON lines, as exports have them.", accept: ".jsonl,.gz" },
+  { name: "detections", label: "Detections", help: "JSON lines: what a detector found in candidates. They are scored as they come in.", accept: ".jsonl,.gz" },
+  { name: "extractions", label: "Extracted graphs", help: "JSON lines: the graphs that a model read out of candidates. They are scored as they come in.", accept: ".jsonl,.gz" },
 ] as const;
 export type ImportFormat = (typeof IMPORT_FORMATS)[number]["name"];
 

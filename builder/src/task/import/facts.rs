@@ -56,15 +56,16 @@ pub(super) async fn run(import: &mut Import<'_>, path: &Path, format: ImportForm
         let record = import.counts.read;
         import.counts.read += 1;
         let read = serde_json::from_slice::<Value>(&line)
-            .map_err(|error| ("", "E_JSON_SYNTAX", error.to_string()))
+            .map_err(|error| (String::new(), "E_JSON_SYNTAX", error.to_string()))
             .and_then(|value| fact(&value, format));
         match read {
             Ok(fact) if !keys.insert(fact.key()) => {
                 import.reject(record, "", "E_DUP_KEY", "an earlier line says this of the same candidate");
             }
             Ok(fact) => batch.push((record, fact)),
-            Err((pointer, code, message)) => import.reject(record, pointer, code, message),
+            Err((pointer, code, message)) => import.reject(record, &pointer, code, message),
         }
+        import.write_many_rejects().await?;
         if batch.len() == BATCH {
             store(import, std::mem::take(&mut batch)).await?;
         }
@@ -74,7 +75,7 @@ pub(super) async fn run(import: &mut Import<'_>, path: &Path, format: ImportForm
 }
 
 /// Scores of elsewhere are those of a run of their scorer: policies and comparisons find them like any other.
-async fn tell_runs(import: &mut Import<'_>) -> Result<()> {
+pub(super) async fn tell_runs(import: &mut Import<'_>) -> Result<()> {
     let mut tx = import.context.pool.begin().await?;
     for ((answerer, answerer_version), metrics) in std::mem::take(&mut import.scorers) {
         let count = metrics.values().copied().max().unwrap_or_default();
@@ -95,52 +96,73 @@ async fn tell_runs(import: &mut Import<'_>) -> Result<()> {
     Ok(())
 }
 
-type Fault = (&'static str, &'static str, String);
+/// Pointer within the line, code, message.
+pub(super) type Fault = (String, &'static str, String);
+
+/// Of which candidate a line tells, and who says it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Teller {
+    pub candidate_id: Uuid,
+    pub answerer: String,
+    pub answerer_version: String,
+}
+
+fn text(value: &Value, key: &str) -> std::result::Result<String, Fault> {
+    match value[key].as_str() {
+        Some(text) if !text.is_empty() && !text.contains('\0') => Ok(text.to_owned()),
+        Some(_) => Err((format!("/{key}"), "E_WRONG_TYPE", format!("{key} is a text that is not empty"))),
+        None => Err((format!("/{key}"), "E_MISSING_FIELD", format!("{key} is a text"))),
+    }
+}
+
+fn wrong(key: &str, message: impl Into<String>) -> Fault {
+    (format!("/{key}"), "E_WRONG_TYPE", message.into())
+}
+
+pub(super) fn teller(value: &Value) -> std::result::Result<Teller, Fault> {
+    let candidate_id = text(value, "candidate_id")?;
+    Ok(Teller {
+        candidate_id: Uuid::parse_str(&candidate_id)
+            .map_err(|_| wrong("candidate_id", format!("{candidate_id:?} is no UUID")))?,
+        answerer: text(value, "answerer")?,
+        answerer_version: text(value, "answerer_version")?,
+    })
+}
 
 fn fact(value: &Value, format: ImportFormat) -> std::result::Result<Fact, Fault> {
-    let text = |key: &str, pointer: &'static str| match value[key].as_str() {
-        Some(text) if !text.is_empty() && !text.contains('\0') => Ok(text.to_owned()),
-        Some(_) => Err((pointer, "E_WRONG_TYPE", format!("{key} is a text that is not empty"))),
-        None => Err((pointer, "E_MISSING_FIELD", format!("{key} is a text"))),
-    };
-    let candidate_id = text("candidate_id", "/candidate_id")?;
-    let candidate_id = Uuid::parse_str(&candidate_id)
-        .map_err(|_| ("/candidate_id", "E_WRONG_TYPE", format!("{candidate_id:?} is no UUID")))?;
-    let answerer = text("answerer", "/answerer")?;
-    let answerer_version = text("answerer_version", "/answerer_version")?;
+    let Teller { candidate_id, answerer, answerer_version } = teller(value)?;
     if format == ImportFormat::Scores {
-        let metric = text("metric", "/metric")?;
+        let metric = text(value, "metric")?;
         let score = value["score"].as_f64().filter(|score| score.is_finite());
-        let score = score.ok_or(("/score", "E_WRONG_TYPE", "score is a number".to_owned()))?;
+        let score = score.ok_or_else(|| wrong("score", "score is a number"))?;
         let parts = match &value["parts"] {
             Value::Null => serde_json::json!({}),
             Value::Object(parts) if parts.values().all(Value::is_number) => value["parts"].clone(),
-            _ => return Err(("/parts", "E_WRONG_TYPE", "parts is an object of numbers".to_owned())),
+            _ => return Err(wrong("parts", "parts is an object of numbers")),
         };
         return Ok(Fact::Score(ScoreCard { candidate_id, metric, answerer, answerer_version, score, parts }));
     }
     let question_id = value["question_id"].as_i64().and_then(|id| i32::try_from(id).ok()).filter(|id| *id > 0);
-    let question_id =
-        question_id.ok_or(("/question_id", "E_WRONG_TYPE", "question_id is a number above 0".to_owned()))?;
-    let word = text("value", "/value")?;
+    let question_id = question_id.ok_or_else(|| wrong("question_id", "question_id is a number above 0"))?;
+    let word = text(value, "value")?;
     if !["yes", "no", "cannot_answer"].contains(&word.as_str()) {
-        return Err(("/value", "E_WRONG_TYPE", format!("{word:?} is not one of yes, no, cannot_answer")));
+        return Err(wrong("value", format!("{word:?} is not one of yes, no, cannot_answer")));
     }
     let probability = match &value["probability"] {
         Value::Null => 1.0,
-        other => other.as_f64().filter(|number| (0.0..=1.0).contains(number)).ok_or((
-            "/probability",
-            "E_WRONG_TYPE",
-            "probability is a number from 0 to 1".to_owned(),
-        ))?,
+        other => other
+            .as_f64()
+            .filter(|number| (0.0..=1.0).contains(number))
+            .ok_or_else(|| wrong("probability", "probability is a number from 0 to 1"))?,
     };
     let latency_ms = match &value["latency_ms"] {
         Value::Null => None,
-        other => Some(other.as_f64().filter(|number| *number >= 0.0).ok_or((
-            "/latency_ms",
-            "E_WRONG_TYPE",
-            "latency_ms is a number of at least 0".to_owned(),
-        ))? as f32),
+        other => Some(
+            other
+                .as_f64()
+                .filter(|number| *number >= 0.0)
+                .ok_or_else(|| wrong("latency_ms", "latency_ms is a number of at least 0"))? as f32,
+        ),
     };
     Ok(Fact::Answer(Answer {
         candidate_id,

@@ -31,6 +31,7 @@ pub(super) async fn run(import: &mut Import<'_>, path: &Path) -> Result<()> {
     // What came without its other half so far: a blob by its key, or a caption.
     let (mut pictures, mut captions) = (HashMap::<String, (i64, String)>::new(), HashMap::<String, String>::new());
     while let Some(entry) = entries.recv().await {
+        import.write_many_rejects().await?;
         let (key, record, blob, caption) = match entry {
             Entry::Picture(key, file) => {
                 let record = import.counts.read;
@@ -75,6 +76,7 @@ pub(super) async fn run(import: &mut Import<'_>, path: &Path) -> Result<()> {
             "E_MISSING_FIELD",
             format!("{key} has no caption beside it ({key}.txt)"),
         );
+        import.write_many_rejects().await?;
     }
     Ok(())
 }

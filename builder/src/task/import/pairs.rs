@@ -58,6 +58,7 @@ pub(super) async fn run(import: &mut Import<'_>, path: &Path) -> Result<Option<U
         for row in batch {
             let record = import.counts.read;
             import.counts.read += 1;
+            import.write_many_rejects().await?;
             match row {
                 Err((pointer, code, message)) => import.reject(record, pointer, code, message),
                 Ok(row) => match take(import, record, row).await? {
