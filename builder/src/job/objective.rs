@@ -92,6 +92,9 @@ pub enum Objective {
         /// How they come together.
         #[serde(default)]
         timestep_reduction: TimestepReduction,
+        /// Whether states between the path's own are asked at too.
+        #[serde(default)]
+        between_steps: bool,
         /// Share of fresh noise in a state of the path; 0: none.
         #[serde(default)]
         eta: f64,
@@ -210,6 +213,7 @@ impl Objective {
             target: TargetChoice::Image,
             num_timesteps: 1,
             timestep_reduction: TimestepReduction::Each,
+            between_steps: false,
             eta: 0.0,
             num_inversion_steps: 50,
             inversion_guidance_scale: 1.0,
@@ -223,6 +227,7 @@ impl Objective {
             target: TargetChoice::Image,
             num_timesteps: 1,
             timestep_reduction: TimestepReduction::Each,
+            between_steps: false,
             eta: 0.0,
             num_inversion_steps,
             inversion_guidance_scale: 1.0,
@@ -457,6 +462,7 @@ impl Objective {
                         "sum" => TimestepReduction::Sum,
                         _ => TimestepReduction::Each,
                     },
+                    between_steps: fields.flag("between_steps", false, faults),
                     eta,
                     num_inversion_steps: fields.count(steps, 50, 1..=1000, faults),
                     inversion_guidance_scale: fields.number(guidance, 1.0, 0.0..=100.0, faults),

@@ -38,6 +38,9 @@ pub struct InversionDpo {
     pub num_timesteps: usize,
     /// How they come together.
     pub timestep_reduction: TimestepReduction,
+    /// Whether states between the path's own are asked at too, at any timestep: a DDIM step is a straight line from one state
+    /// to the next, so every point of it is of the path.
+    pub between_steps: bool,
     /// Share of fresh noise in a state, 0..=1; only with [`PathTarget::Image`].
     pub eta: f64,
     /// Steps of an inversion.
@@ -56,6 +59,7 @@ impl Default for InversionDpo {
             target: PathTarget::Image,
             num_timesteps: 1,
             timestep_reduction: TimestepReduction::Each,
+            between_steps: false,
             eta: 0.,
             inversion_steps: 50,
             inversion_guidance_scale: 1.,

@@ -63,10 +63,18 @@ impl<'a> Drawn<'a> {
     /// The `i`-th of `count` places, spread evenly from a random start. Every state of a path has the same chance, and
     /// where a path has `count` states each is met exactly once.
     pub(super) fn place_of(&self, i: usize, count: usize, length: usize) -> usize {
-        let ratio = length as f64 / count as f64;
+        (self.way(i, count, length) as usize).min(length.saturating_sub(1))
+    }
+
+    /// How far past [`place_of`](Self::place_of) it stands, as a share of a step, 0..1.
+    pub(super) fn share_of(&self, i: usize, count: usize, length: usize) -> f64 {
+        self.way(i, count, length).fract()
+    }
+
+    fn way(&self, i: usize, count: usize, length: usize) -> f64 {
         // Short of 1, so that the sum does not round up to the next.
         let place = self.place.min(1.0 - 1e-9);
-        (((i as f64 + place) * ratio) as usize).min(length.saturating_sub(1))
+        (i as f64 + place) * (length as f64 / count as f64)
     }
 }
 

@@ -179,7 +179,7 @@ impl Asked<'_> {
                 self.four_term(shard, &states, &target, objective.beta)
             }
             ObjectiveSettings::InversionDpo(objective) => {
-                let states = states::on_paths(shard, networks, paths, place)?;
+                let states = states::on_paths(shard, networks, paths, place, objective.between_steps)?;
                 let target = states::path_targets(shard, networks, paths, place, objective.target, &states)?;
                 let noised = (states, target);
                 let (states, target) =
@@ -225,7 +225,7 @@ impl Asked<'_> {
         objective: &InversionDpoPublished,
     ) -> Result<(Tensor, f64)> {
         let networks = self.networks;
-        let states = states::on_paths(shard, networks, &self.component.paths, (i, count))?;
+        let states = states::on_paths(shard, networks, &self.component.paths, (i, count), false)?;
         let conditions = networks.conditions(shard, Sides::Both)?;
         let (policy, reference) = networks.predict(&states, &conditions, objective.guidance_scale)?;
         let distances = mean_squared_errors(&policy, &reference)?;

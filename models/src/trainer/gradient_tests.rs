@@ -193,7 +193,10 @@ fn check_path(objective: InversionDpo, trainable: Trainable, preference: Prefere
         let mut logits = Vec::new();
         for k in 0..length {
             let side = |side: usize| {
-                let (mut state, timestep) = (paths[side].state(k).unwrap(), paths[side].timesteps[k]);
+                let (timestep, mut state) = match objective.between_steps {
+                    true => paths[side].between(k, drawn.place, &schedule).unwrap(),
+                    false => (paths[side].timesteps[k], paths[side].state(k).unwrap()),
+                };
                 let alpha = schedule.alpha_cumprod(timestep as i64).unwrap();
                 let mut target: Vec<f32> = match objective.target {
                     PathTarget::Image => drawn
@@ -243,6 +246,7 @@ fn a_loss_for_every_timestep_has_the_naive_gradient() {
     let objective = InversionDpo { num_timesteps: 0, beta: 20.0, ..InversionDpo::default() };
     check_path(objective, Trainable::Unet, Preference::default());
     check_path(InversionDpo { eta: 0.6, ..objective }, lora(), Preference::default());
+    check_path(InversionDpo { between_steps: true, ..objective }, lora(), Preference::default());
 }
 
 #[test]
@@ -499,4 +503,39 @@ fn a_training_outlives_batches_that_have_no_more_to_say() {
     let mut trainer = Trainer::new(pipeline(), &graphs(), pairs, settings, folder.path(), &mut go_on).unwrap();
     let norms: Vec<f64> = (0..12).map(|_| trainer.step().unwrap().gradient_norm).collect();
     assert!(norms[0] > 0. && norms.contains(&0.), "{norms:?}");
+}
+
+/// Between two states of a path: its noise is that of the step, and its ends are the two states.
+#[test]
+fn a_state_between_two_lies_on_the_step_from_one_to_the_other() {
+    let schedule = pipeline().schedule().clone();
+    for objective in [
+        InversionDpo::default(),
+        InversionDpo { path: PathSource::Inverted, inversion_steps: 5, ..InversionDpo::default() },
+    ] {
+        let bench = Bench::new(ObjectiveSettings::InversionDpo(objective), lora(), Preference::default());
+        let path = &bench.component.paths[0][0];
+        let alpha = |timestep: usize| schedule.alpha_cumprod(timestep as i64).unwrap();
+        let mut timesteps_met = std::collections::BTreeSet::new();
+        for k in 0..path.timesteps.len() {
+            let (first, start) = path.between(k, 0.0, &schedule).unwrap();
+            assert_eq!(first, path.timesteps[k]);
+            let close = |a: &[f32], b: &[f32], bound: f32| {
+                let apart = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(apart < bound, "{objective:?} {k}: {apart}");
+            };
+            close(&start, &path.state(k).unwrap(), 1e-6);
+            for share in [0.25, 0.6, 0.999] {
+                let (timestep, state) = path.between(k, share, &schedule).unwrap();
+                assert!(timestep < first || first == 0);
+                timesteps_met.insert(timestep);
+                // What leads from it to the start of the step is the noise of the step.
+                let noise = crate::objective::inversion_dpo::step_noise(&start, alpha(first), &state, alpha(timestep));
+                if share > 0.5 {
+                    close(&noise.unwrap(), &path.step_noise(k).unwrap(), 0.02);
+                }
+            }
+        }
+        assert!(timesteps_met.len() > path.timesteps.len(), "{timesteps_met:?}");
+    }
 }

@@ -54,20 +54,27 @@ fn path<'a>(paths: &'a Paths, drawn: &Drawn, side: usize) -> Result<&'a Trajecto
         .ok_or_else(|| Error::Training("this objective needs a path for every image".to_owned()))
 }
 
-/// States of the reference's paths, each pair at the `i`-th of its `count` places.
+/// States of the reference's paths, each pair at the `i`-th of its `count` places, or on the way from there to the next.
 pub(super) fn on_paths(
     shard: &[Drawn],
     networks: &Networks,
     paths: &Paths,
     (i, count): (usize, usize),
+    between_steps: bool,
 ) -> Result<States> {
+    let schedule = networks.reference.schedule();
     let mut values = Vec::new();
     let mut timesteps = Vec::with_capacity(2 * shard.len());
     for (drawn, side) in sides(shard) {
         let path = path(paths, drawn, side)?;
         let k = drawn.place_of(i, count, path.timesteps.len());
-        values.extend(path.state(k)?);
-        timesteps.push(path.timesteps[k]);
+        let (timestep, state) = if between_steps {
+            path.between(k, drawn.share_of(i, count, path.timesteps.len()), schedule)?
+        } else {
+            (path.timesteps[k], path.state(k)?)
+        };
+        values.extend(state);
+        timesteps.push(timestep);
     }
     Ok(States { noisy: networks.latents(values, 2 * shard.len())?, timesteps })
 }

@@ -10,7 +10,7 @@ use crate::objective::inversion_dpo::step_noise;
 use crate::objective::{InversionDpo, PathSource, StatePairing};
 use crate::pipeline::{Conditioning, Pipeline, SampleSettings};
 use crate::scene_graph_encoder::GraphText;
-use crate::scheduler::InverseLabel;
+use crate::scheduler::{InverseLabel, NoiseSchedule};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use std::sync::Arc;
@@ -84,6 +84,26 @@ impl Trajectory {
         let place = self.place(k)?;
         let (neighbour, alpha) = place.neighbour;
         step_noise(&self.kept(place.state)?, place.alpha, &self.kept(neighbour)?, alpha)
+    }
+
+    /// A state on the way from the `k`-th to its neighbour towards the image, `share` (0..1) of the timesteps between them
+    /// gone, and its timestep. A DDIM step is a straight line in x/√ᾱ over √(1/ᾱ − 1), so this is a state of the path as much
+    /// as its ends are.
+    pub(super) fn between(&self, k: usize, share: f64, schedule: &NoiseSchedule) -> Result<(usize, Vec<f32>)> {
+        let place = self.place(k)?;
+        let gone = (share * (place.timestep as i64 - place.neighbour_timestep) as f64) as i64;
+        let timestep = place.timestep as i64 - gone;
+        let alpha = if gone == 0 { place.alpha } else { schedule.alpha_cumprod(timestep)? };
+        let (neighbour, neighbour_alpha) = place.neighbour;
+        let level = |alpha: f64| (1. / alpha - 1.).sqrt();
+        let weight = (level(alpha) - level(neighbour_alpha)) / (level(place.alpha) - level(neighbour_alpha));
+        let (of_state, of_neighbour) =
+            ((alpha / place.alpha).sqrt() * weight, (alpha / neighbour_alpha).sqrt() * (1. - weight));
+        let (state, neighbour) = (self.kept(place.state)?, self.kept(neighbour)?);
+        let mix = |(state, neighbour): (&f32, &f32)| {
+            (f64::from(*state) * of_state + f64::from(*neighbour) * of_neighbour) as f32
+        };
+        Ok((timestep as usize, state.iter().zip(&neighbour).map(mix).collect()))
     }
 
     fn place(&self, k: usize) -> Result<&Place> {
@@ -232,6 +252,8 @@ struct Place {
     alpha: f64,
     /// The neighbour towards the image, and its ᾱ.
     neighbour: (usize, f64),
+    /// The last timestep that has no more noise than the neighbour; −1 where the neighbour is the image.
+    neighbour_timestep: i64,
 }
 
 impl Timesteps {
@@ -239,6 +261,10 @@ impl Timesteps {
     /// ᾱ(0); a state there is the image itself, and has no noise to predict. Only the script's pairing wants it.
     fn new(reference: &Pipeline, settings: PathSettings, reading: PathReading) -> Result<Self> {
         let schedule = reference.schedule();
+        let alphas = (0..schedule.num_train_timesteps() as i64)
+            .map(|timestep| schedule.alpha_cumprod(timestep))
+            .collect::<Result<Vec<_>>>()?;
+        let reached = |alpha: f64| alphas.partition_point(|its| *its >= alpha) as i64 - 1;
         let recorded: Vec<Place> = schedule
             .ddim_steps(settings.sampling.num_inference_steps, 0.0)?
             .iter()
@@ -249,6 +275,7 @@ impl Timesteps {
                 timestep: step.timestep,
                 alpha: step.alpha,
                 neighbour: (k + 1, step.previous_alpha),
+                neighbour_timestep: reached(step.previous_alpha),
             })
             .collect();
         let inverted: Vec<Place> = schedule
@@ -264,6 +291,7 @@ impl Timesteps {
                 timestep: step.timestep,
                 alpha: step.alpha,
                 neighbour: (k, step.source_alpha),
+                neighbour_timestep: reached(step.source_alpha),
             })
             .collect();
         let shared = |places: Vec<Place>| (places.iter().map(|place| place.timestep).collect(), Arc::from(places));

@@ -48,7 +48,7 @@ pub struct CreateJobRequest {
     model: Option<String>,
     /// A name (`inversion-dpo`, `inversion-dpo-published`, `inversion-dpo-official`, `single-timestep`, `diffusion-dpo`,
     /// `inpo`, `d3po`, `sft`) or an object with `name` and its own settings. `inversion-dpo`: `path` (`auto`, `recorded`,
-    /// `inverted`), `target` (`image`, `step`), `num_timesteps` (0: all), `timestep_reduction` (`each`, `sum`), `eta`,
+    /// `inverted`), `target` (`image`, `step`), `num_timesteps` (0: all), `timestep_reduction` (`each`, `sum`), `between_steps`, `eta`,
     /// `num_inversion_steps`, `inversion_guidance_scale`. Published forms: `start` (`none`, `{"perturb": 0.02}`,
     /// `{"warm_up": 20}`), `sign`, `weighting`, `reduction`, `num_inversion_steps`. `inpo`: `num_inversion_steps`, `eta`.
     /// `d3po`: `clip`, `num_inference_steps`, `guidance_scale`, `eta`. `mixture`: `first`, `second` (objectives, each with
