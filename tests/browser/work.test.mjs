@@ -188,6 +188,37 @@ test("jobs are compared, and one is started from the schema's form", async () =>
   assert.equal(afterwards[0].spec.max_steps, 2);
 });
 
+test("a job that was paused goes on in its page once it is resumed", async () => {
+  const { items: pairings } = await api("/pairings");
+  const asked = await fetch(`${base}/api/v1/jobs`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({
+      pairing_id: pairings.at(-1).id, name: "paused", max_steps: 100_000, batch_size: 2, warmup_steps: 0,
+      sample_every: 10, sample_graphs: 1, checkpoint_every: 100_000, evaluation: { every: 100_000 },
+    }),
+  });
+  assert.equal(asked.status, 202, await asked.clone().text());
+  const { id } = await asked.json();
+  await visit(`/jobs/${id}`, async (page) => {
+    const slider = page.getByLabel("Training step of the samples");
+    await slider.waitFor({ timeout: 60_000 });
+    await page.getByRole("button", { name: "Pause" }).click();
+    await page.locator(".chip", { hasText: "paused" }).first().waitFor();
+    const { items: before } = await api(`/jobs/${id}/samples`);
+    const last = Math.max(...before.map(({ step }) => step));
+    await page.getByRole("button", { name: "Resume" }).click();
+    await page.waitForFunction(
+      (seen) => Number(document.querySelector("[aria-label='Training step of the samples']")?.getAttribute("aria-valuetext")?.replace(/\D/g, "")) > seen,
+      last,
+      { timeout: 60_000 },
+    );
+    await page.getByRole("button", { name: "Cancel" }).click();
+    await page.getByRole("button", { name: "Really cancel?" }).click();
+    await page.locator(".chip", { hasText: /cancel/ }).first().waitFor();
+  });
+});
+
 test("nothing on the pages jumps while they load", async () => {
   const { items: graphs } = await api("/graphs?has_candidates=true&limit=1");
   const { items: jobs } = await api("/jobs");

@@ -74,8 +74,10 @@ function Actions({ job, onDone }: { job: Job; onDone: () => void }) {
 
 function Samples({ job }: { job: Job }) {
   const [address, change] = useAddress();
-  const samples = useResource(`job/${job.id}/samples`, (signal) => api.listSamples(job.id, signal), {
-    poll: () => (isActive(job.state) ? 3000 : null),
+  // Of another key once it is paused, resumed or done: each time the list is asked for once more, and then polled or not.
+  const active = isActive(job.state);
+  const samples = useResource(`job/${job.id}/samples/${active}`, (signal) => api.listSamples(job.id, signal), {
+    poll: () => (active ? 3000 : null),
     keep: true,
   });
   const items = samples.value?.items ?? [];
