@@ -6,6 +6,9 @@ use serde_json::Value;
 use super::fields::Fields;
 use crate::error::Fault;
 
+/// Share of fresh noise in the states of a path, where none is asked for.
+const DEFAULT_ETA: f64 = 0.9;
+
 /// How the path of an image is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -206,15 +209,16 @@ impl Objective {
         }
     }
 
-    /// `inversion-dpo` as the pilot found it best.
+    /// `inversion-dpo` as it gained most on the embedded model (docs/experiments.md): everywhere on the path, its noise mixed
+    /// with fresh noise.
     pub fn inversion_dpo() -> Self {
         Self::InversionDpo {
             path: PathChoice::Auto,
             target: TargetChoice::Image,
             num_timesteps: 1,
             timestep_reduction: TimestepReduction::Each,
-            between_steps: false,
-            eta: 0.0,
+            between_steps: true,
+            eta: DEFAULT_ETA,
             num_inversion_steps: 50,
             inversion_guidance_scale: 1.0,
         }
@@ -227,8 +231,8 @@ impl Objective {
             target: TargetChoice::Image,
             num_timesteps: 1,
             timestep_reduction: TimestepReduction::Each,
-            between_steps: false,
-            eta: 0.0,
+            between_steps: true,
+            eta: DEFAULT_ETA,
             num_inversion_steps,
             inversion_guidance_scale: 1.0,
         }
@@ -439,11 +443,13 @@ impl Objective {
                 }
             }
             _ => {
-                let eta = fields.number("eta", 0.0, 0.0..=1.0, faults);
                 let target = match fields.choice("target", "image", &["image", "step"], faults).as_str() {
                     "step" => TargetChoice::Step,
                     _ => TargetChoice::Image,
                 };
+                // No step leads to a state with fresh noise.
+                let default_eta = if target == TargetChoice::Step { 0.0 } else { DEFAULT_ETA };
+                let eta = fields.number("eta", default_eta, 0.0..=1.0, faults);
                 if eta > 0.0 && target == TargetChoice::Step {
                     faults.push(Fault::new(format!("{pointer}/eta"), "needs the target `image`"));
                 }
@@ -462,7 +468,7 @@ impl Objective {
                         "sum" => TimestepReduction::Sum,
                         _ => TimestepReduction::Each,
                     },
-                    between_steps: fields.flag("between_steps", false, faults),
+                    between_steps: fields.flag("between_steps", true, faults),
                     eta,
                     num_inversion_steps: fields.count(steps, 50, 1..=1000, faults),
                     inversion_guidance_scale: fields.number(guidance, 1.0, 0.0..=100.0, faults),

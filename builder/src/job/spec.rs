@@ -142,7 +142,7 @@ pub struct JobSpec {
 }
 
 impl JobSpec {
-    /// The pilot's settings for `pairing_id`.
+    /// The settings that gained most on the embedded model (docs/experiments.md), for `pairing_id`.
     pub fn new(pairing_id: Uuid, objective: Objective) -> Self {
         Self {
             name: objective.name().to_owned(),
@@ -152,7 +152,7 @@ impl JobSpec {
             objective,
             trainable: Trainable::Unet {},
             optimizer: OptimizerChoice::Adamw,
-            learning_rate: 3e-5,
+            learning_rate: 1e-4,
             learning_rate_schedule: LearningRateSchedule::Linear,
             warmup_steps: 10,
             max_steps: 300,
@@ -278,7 +278,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_request_with_one_field_has_the_pilots_settings() {
+    fn a_request_with_one_field_has_the_default_settings() {
         let id = Uuid::from_u128(7);
         let spec = JobSpec::parse(&json!({ "pairing_id": id })).unwrap();
         assert_eq!(spec, JobSpec::new(id, Objective::inversion_dpo()));

@@ -62,7 +62,7 @@ pub struct CreateJobRequest {
     /// `adamw` or `adafactor`.
     #[schema(required = false, default = "adamw")]
     optimizer: String,
-    #[schema(required = false, default = 3e-5)]
+    #[schema(required = false, default = 1e-4)]
     learning_rate: f64,
     /// `linear`, `constant` or `cosine`.
     #[schema(required = false, default = "linear")]

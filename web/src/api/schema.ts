@@ -1751,7 +1751,7 @@ export interface components {
             label_noise: number;
             /**
              * Format: double
-             * @default 0.00003
+             * @default 0.0001
              */
             learning_rate: number;
             /**

@@ -225,3 +225,95 @@ fn pair_row(row: &Row) -> Read {
         sides: [side("image_0_uid", "model_0", "jpg_0", "/jpg_0")?, side("image_1_uid", "model_1", "jpg_1", "/jpg_1")?],
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::export::{ExportFormat, PairRow as Written, Side, Sink, pair_writer};
+    use crate::store::export::ExportedCandidate;
+
+    fn side() -> impl Strategy<Value = Side> {
+        (any::<u128>(), "\\PC{0,12}", any::<[u8; 12]>(), 0.0..1.0f64).prop_map(|(id, model_name, pixels, score)| {
+            let mut file = Cursor::new(Vec::new());
+            let picture = image::RgbImage::from_raw(2, 2, pixels.to_vec()).unwrap();
+            picture.write_to(&mut file, image::ImageFormat::Png).unwrap();
+            let candidate = ExportedCandidate {
+                id: Uuid::from_u128(id),
+                graph_id: Uuid::nil(),
+                image_blob: hex::encode(pixels),
+                seed: 0,
+                model_hash: String::new(),
+                model_name,
+                num_inference_steps: 1,
+                guidance_scale: 1.0,
+                sampler: "ddim".to_owned(),
+            };
+            Side { candidate, image: file.into_inner().into(), score }
+        })
+    }
+
+    fn row() -> impl Strategy<Value = Written> {
+        (side(), side(), "\\PC{0,40}", any::<bool>()).prop_map(|(winner, loser, caption, tie)| Written {
+            position: 0,
+            graph_id: Uuid::nil(),
+            img_id: "1".to_owned(),
+            caption,
+            margin: if tie { 0.0 } else { 0.5 },
+            winner,
+            loser,
+            pairs_of_graph: 1,
+            created_at: 0,
+        })
+    }
+
+    fn read_again(file: &[u8]) -> Vec<Read> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pairs.parquet");
+        fs_err::write(&path, file).unwrap();
+        let (sender, mut batches) = mpsc::channel(1);
+        let reading = std::thread::spawn(move || read(&path, &sender));
+        let mut rows = Vec::new();
+        while let Some(batch) = batches.blocking_recv() {
+            rows.extend(batch);
+        }
+        reading.join().unwrap().unwrap();
+        rows
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        /// Captions, pictures, ids, models and who won: as they were written, in their order, over row groups.
+        #[test]
+        fn exported_rows_are_read_as_the_same_rows(rows in prop::collection::vec(row(), 0..150)) {
+            let sink = Sink::default();
+            let mut writer = pair_writer(ExportFormat::PickAPic, sink.clone(), &[]).unwrap();
+            for (position, row) in rows.iter().enumerate() {
+                writer.write(&Written { position: position as i32, ..row.clone() }).unwrap();
+            }
+            writer.finish().unwrap();
+            let again = read_again(&sink.take());
+            prop_assert_eq!(again.len(), rows.len());
+            for (position, (read, written)) in again.into_iter().zip(&rows).enumerate() {
+                let read = read.map_err(|fault| TestCaseError::fail(format!("{fault:?}")))?;
+                prop_assert_eq!(&read.caption, &written.caption);
+                let mut sides = [&written.winner, &written.loser];
+                let mut labels = if written.margin == 0.0 { [0.5, 0.5] } else { [1.0, 0.0] };
+                if position % 2 == 1 {
+                    sides.reverse();
+                    labels.reverse();
+                }
+                prop_assert_eq!(read.labels, labels);
+                for (read, written) in read.sides.iter().zip(sides) {
+                    prop_assert_eq!(&read.uid, &written.candidate.id.to_string());
+                    prop_assert_eq!(&read.model, &written.candidate.model_name);
+                    prop_assert_eq!(&read.image, &written.image.to_vec());
+                }
+            }
+        }
+    }
+}
