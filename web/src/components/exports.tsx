@@ -3,8 +3,8 @@ import { useEffect, useState } from "preact/hooks";
 import * as api from "../api/client";
 import { listCollections } from "../api/curation";
 import { createExport, EXPORT_FORMATS, listExports, type ExportFormat } from "../api/exchange";
-import { useResource } from "../api/resource";
-import type { ExportSummary } from "../api/types";
+import { useResource, type Resource } from "../api/resource";
+import type { ExportSummary, Page } from "../api/types";
 import { formatAgo, formatBytes, formatCount, humanize } from "../format";
 import { Bar, Empty, ErrorNotice, isActive, Panel, StateChip } from "./basics";
 import { Icon } from "./icon";
@@ -115,8 +115,10 @@ function ExportForm({ onDone }: { onDone: () => void }) {
 const errorText = (error: ExportSummary["error"]): string =>
   typeof error === "string" ? error : [error?.title, error?.detail ?? error?.message].filter(Boolean).join(": ");
 
-export function Exports() {
-  const exports = useResource("exports", listExports, { poll: (page) => (page?.items.some(({ state }) => isActive(state)) ? 1000 : null), keep: true });
+export const useExports = (): Resource<Page<ExportSummary>> =>
+  useResource("exports", listExports, { poll: (page) => (page?.items.some(({ state }) => isActive(state)) ? 1000 : null), keep: true });
+
+export function Exports({ exports }: { exports: Resource<Page<ExportSummary>> }) {
   const items = exports.value?.items ?? [];
   return (
     <Panel title="Exports" flush label="Exports">

@@ -6,7 +6,7 @@ import type { ImportSummary } from "../api/types";
 import { Empty, ErrorNotice, Panel, Skeleton } from "../components/basics";
 import { Curation } from "../components/collections";
 import { DropZone } from "../components/drop-zone";
-import { Exports } from "../components/exports";
+import { Exports, useExports } from "../components/exports";
 import { formatAgo, formatCount, formatSeconds } from "../format";
 import { usePageTitle } from "../page-title";
 
@@ -73,7 +73,10 @@ export function ImportsPage({ id }: { id?: string }) {
   usePageTitle("Data");
   const [, navigate] = useLocation();
   const imports = useResource("imports", listImports, { keep: true });
+  const exports = useExports();
   const items = imports.value?.items ?? [];
+  // The lists stand above each other: shown at once, none pushes another away.
+  const ready = [imports, exports].every(({ value, error }) => value !== undefined || error !== undefined);
   return (
     <>
       <div class="page-head">
@@ -88,65 +91,70 @@ export function ImportsPage({ id }: { id?: string }) {
           navigate(`/imports/${summary.id}`);
         }}
       />
-      {id && <Rejects key={id} id={id} />}
-      <Panel title="All imports" flush label="All imports">
-        {imports.error && !imports.value && <ErrorNotice error={imports.error} what="The imports could not be listed." />}
-        {imports.value && items.length === 0 && (
-          <Empty icon="imports" title="Nothing imported yet">
-            <p>Files imported here or by <code>diptych ingest</code> are listed with what was accepted and rejected.</p>
-          </Empty>
-        )}
-        {items.length > 0 && (
-          <div class="table-scroll">
-            <table class="table">
-              <thead>
-                <tr>
-                  <th scope="col">File</th>
-                  <th scope="col">Format</th>
-                  <th scope="col" class="number">
-                    Records
-                  </th>
-                  <th scope="col">Result</th>
-                  <th scope="col" class="number">
-                    Time
-                  </th>
-                  <th scope="col">When</th>
-                </tr>
-              </thead>
-              <tbody>
-                {items.map((summary) => (
-                  <tr key={summary.id} class={summary.id === id ? "lit" : ""}>
-                    <td>
-                      <Link href={`/imports/${summary.id}`} class="link" title={summary.file}>
-                        {summary.file.split("/").at(-1)}
-                      </Link>
-                    </td>
-                    <td class="quiet">
-                      {IMPORT_FORMATS.find(({ name }) => name === summary.format)?.label ?? summary.format}
-                      {summary.pairing_id && (
-                        <>
-                          {" "}
-                          <Link href={`/pairings/${summary.pairing_id}`} class="link nowrap">
-                            its pairs
+      {!ready && <Skeleton height="60vh" />}
+      {ready && (
+        <>
+          {id && <Rejects key={id} id={id} />}
+          <Panel title="All imports" flush label="All imports">
+            {imports.error && !imports.value && <ErrorNotice error={imports.error} what="The imports could not be listed." />}
+            {imports.value && items.length === 0 && (
+              <Empty icon="imports" title="Nothing imported yet">
+                <p>Files imported here or by <code>diptych ingest</code> are listed with what was accepted and rejected.</p>
+              </Empty>
+            )}
+            {items.length > 0 && (
+              <div class="table-scroll">
+                <table class="table">
+                  <thead>
+                    <tr>
+                      <th scope="col">File</th>
+                      <th scope="col">Format</th>
+                      <th scope="col" class="number">
+                        Records
+                      </th>
+                      <th scope="col">Result</th>
+                      <th scope="col" class="number">
+                        Time
+                      </th>
+                      <th scope="col">When</th>
+                    </tr>
+                  </thead>
+                  <tbody>
+                    {items.map((summary) => (
+                      <tr key={summary.id} class={summary.id === id ? "lit" : ""}>
+                        <td>
+                          <Link href={`/imports/${summary.id}`} class="link" title={summary.file}>
+                            {summary.file.split("/").at(-1)}
                           </Link>
-                        </>
-                      )}
-                    </td>
-                    <td class="number">{formatCount(summary.read)}</td>
-                    <td>
-                      <ImportCounts summary={summary} />
-                    </td>
-                    <td class="number">{formatSeconds(summary.seconds)}</td>
-                    <td class="quiet nowrap">{formatAgo(summary.created_at)}</td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
-        )}
-      </Panel>
-      <Exports />
-      <Curation />
+                        </td>
+                        <td class="quiet">
+                          {IMPORT_FORMATS.find(({ name }) => name === summary.format)?.label ?? summary.format}
+                          {summary.pairing_id && (
+                            <>
+                              {" "}
+                              <Link href={`/pairings/${summary.pairing_id}`} class="link nowrap">
+                                its pairs
+                              </Link>
+                            </>
+                          )}
+                        </td>
+                        <td class="number">{formatCount(summary.read)}</td>
+                        <td>
+                          <ImportCounts summary={summary} />
+                        </td>
+                        <td class="number">{formatSeconds(summary.seconds)}</td>
+                        <td class="quiet nowrap">{formatAgo(summary.created_at)}</td>
+                      </tr>
+                    ))}
+                  </tbody>
+                </table>
+              </div>
+            )}
+          </Panel>
+          <Exports exports={exports} />
+          <Curation />
+        </>
+      )}
     </>
   );
 }
