@@ -202,61 +202,51 @@ impl GraphIndex {
         Ok(Some(Histogram { from, to, counts }))
     }
 
-    fn kept<T>(&self, find: impl Fn(&Parts) -> Option<Arc<T>>) -> Option<Arc<T>> {
-        find(&self.parts.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn keep(&self, put: impl FnOnce(&mut Parts)) {
-        put(&mut self.parts.write().unwrap_or_else(PoisonError::into_inner));
+    /// A part that `find` finds, or that `load` reads of the store and `keep` puts away.
+    async fn part<T>(
+        &self,
+        find: impl Fn(&Parts) -> Option<Arc<T>>,
+        load: impl Future<Output = Result<T>>,
+        keep: impl FnOnce(&mut Parts, Arc<T>),
+    ) -> Result<Arc<T>> {
+        let kept = || find(&self.parts.read().unwrap_or_else(PoisonError::into_inner));
+        if let Some(part) = kept() {
+            return Ok(part);
+        }
+        let _loading = self.loading.lock().await;
+        if let Some(part) = kept() {
+            return Ok(part);
+        }
+        let part = Arc::new(load.await?);
+        keep(&mut self.parts.write().unwrap_or_else(PoisonError::into_inner), Arc::clone(&part));
+        Ok(part)
     }
 
     /// The graphs that meet one condition.
     async fn set(&self, pool: &PgPool, condition: &Filter) -> Result<Arc<FixedBitSet>> {
         let key = format!("{condition:?}");
+        let load = async {
+            let ids = list_ids(&mut *pool.acquire().await?, condition).await?;
+            let mut set = FixedBitSet::with_capacity(self.ids.len());
+            ids.iter().filter_map(|id| self.ids.binary_search(id).ok()).for_each(|place| set.insert(place));
+            Ok(set)
+        };
         let find = |parts: &Parts| parts.sets.get(&key).cloned();
-        if let Some(set) = self.kept(find) {
-            return Ok(set);
-        }
-        let _loading = self.loading.lock().await;
-        if let Some(set) = self.kept(find) {
-            return Ok(set);
-        }
-        let ids = list_ids(&mut *pool.acquire().await?, condition).await?;
-        let mut set = FixedBitSet::with_capacity(self.ids.len());
-        ids.iter().filter_map(|id| self.ids.binary_search(id).ok()).for_each(|place| set.insert(place));
-        let set = Arc::new(set);
-        self.keep(|parts| {
-            if parts.sets.len() >= MOST_SETS {
-                parts.sets.clear();
-            }
-            parts.sets.insert(key, Arc::clone(&set));
-        });
-        Ok(set)
+        self.part(find, load, |parts, set| put(&mut parts.sets, key.clone(), set)).await
     }
 
     async fn scores(&self, pool: &PgPool, metric: &str, kind: Option<QuestionKind>) -> Result<Arc<Scores>> {
         let key = format!("{kind:?} {metric}");
+        let load = async {
+            let mut query = QueryBuilder::<Postgres>::new("SELECT s.graph_id, s.candidate_id, ");
+            push_score(&mut query, kind);
+            query.push(" FROM score_card s WHERE s.metric = ").push_bind(metric).push(" ORDER BY s.candidate_id");
+            let rows: Vec<(Uuid, Uuid, Option<f64>)> =
+                query.build_query_as().fetch_all(&mut *pool.acquire().await?).await?;
+            Ok(self.gather(&rows))
+        };
         let find = |parts: &Parts| parts.scores.get(&key).cloned();
-        if let Some(scores) = self.kept(find) {
-            return Ok(scores);
-        }
-        let _loading = self.loading.lock().await;
-        if let Some(scores) = self.kept(find) {
-            return Ok(scores);
-        }
-        let mut query = QueryBuilder::<Postgres>::new("SELECT s.graph_id, s.candidate_id, ");
-        push_score(&mut query, kind);
-        query.push(" FROM score_card s WHERE s.metric = ").push_bind(metric).push(" ORDER BY s.candidate_id");
-        let rows: Vec<(Uuid, Uuid, Option<f64>)> =
-            query.build_query_as().fetch_all(&mut *pool.acquire().await?).await?;
-        let scores = Arc::new(self.gather(&rows));
-        self.keep(|parts| {
-            if parts.scores.len() >= MOST_SETS {
-                parts.scores.clear();
-            }
-            parts.scores.insert(key, Arc::clone(&scores));
-        });
-        Ok(scores)
+        self.part(find, load, |parts, scores| put(&mut parts.scores, key.clone(), scores)).await
     }
 
     /// `rows` by candidate: graph, candidate, score.
@@ -279,14 +269,11 @@ impl GraphIndex {
     }
 
     async fn words(&self, pool: &PgPool) -> Result<Arc<Words>> {
-        let find = |parts: &Parts| parts.words.clone();
-        if let Some(words) = self.kept(find) {
-            return Ok(words);
-        }
-        let _loading = self.loading.lock().await;
-        if let Some(words) = self.kept(find) {
-            return Ok(words);
-        }
+        let load = self.load_words(pool);
+        self.part(|parts| parts.words.clone(), load, |parts, words| parts.words = Some(words)).await
+    }
+
+    async fn load_words(&self, pool: &PgPool) -> Result<Words> {
         // The order of words is that of the store's collation.
         let rows = sqlx::query!(
             r#"SELECT facet AS "facet!", word AS "word!", graph_id AS "graph_id!" FROM (
@@ -308,27 +295,27 @@ impl GraphIndex {
         .fetch_all(&mut *pool.acquire().await?)
         .await?;
         let mut words = Words::new();
-        for row in rows {
-            let Ok(place) = self.ids.binary_search(&row.graph_id) else { continue };
-            let of_facet = words.entry(row.facet).or_default();
+        let mut add = |facet: String, word: String, graph: Uuid| {
+            let Ok(place) = self.ids.binary_search(&graph) else { return };
+            let of_facet = words.entry(facet).or_default();
             match of_facet.last_mut() {
-                Some((word, places)) if *word == row.word => places.push(place),
-                _ => of_facet.push((row.word, vec![place])),
+                Some((last, places)) if *last == word => places.push(place),
+                _ => of_facet.push((word, vec![place])),
             }
-        }
+        };
+        rows.into_iter().for_each(|row| add(row.facet, row.word, row.graph_id));
         let splits = sqlx::query!(r#"SELECT id, split::text AS "split!" FROM graph WHERE is_current ORDER BY split"#)
             .fetch_all(&mut *pool.acquire().await?)
             .await?;
-        let of_split = words.entry("split".to_owned()).or_default();
-        for row in splits {
-            let Ok(place) = self.ids.binary_search(&row.id) else { continue };
-            match of_split.last_mut() {
-                Some((split, places)) if *split == row.split => places.push(place),
-                _ => of_split.push((row.split, vec![place])),
-            }
-        }
-        let words = Arc::new(words);
-        self.keep(|parts| parts.words = Some(Arc::clone(&words)));
+        splits.into_iter().for_each(|row| add("split".to_owned(), row.split, row.id));
         Ok(words)
     }
+}
+
+/// Keeps a part under `key`; where there are too many, alone.
+fn put<T>(kept: &mut HashMap<String, Arc<T>>, key: String, part: Arc<T>) {
+    if kept.len() >= MOST_SETS {
+        kept.clear();
+    }
+    kept.insert(key, part);
 }

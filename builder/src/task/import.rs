@@ -29,6 +29,7 @@ mod pairs;
 mod picture;
 mod records;
 mod sightings;
+mod told;
 
 pub use picture::{MOST_PIXELS_A_SIDE, checked};
 

@@ -6,16 +6,15 @@ use std::path::Path;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Import, ImportFormat, lines};
+use super::told::{Fault, Teller, Told, teller, text, wrong};
+use super::{Import, ImportFormat};
+use crate::Result;
 use crate::store::answer::{self, Answer};
 use crate::store::candidate;
 use crate::store::score_card::{self, ScoreCard};
 use crate::store::score_run::{self, NewScoreRun};
 use crate::store::state::TaskState;
-use crate::{Error, Result};
 
-/// Longest line, in bytes.
-const MOST_LINE: usize = 1 << 20;
 /// Lines a transaction.
 const BATCH: usize = 1000;
 
@@ -46,31 +45,10 @@ impl Fact {
 }
 
 pub(super) async fn run(import: &mut Import<'_>, path: &Path, format: ImportFormat) -> Result<()> {
-    let mut batch: Vec<(i64, Fact)> = Vec::new();
-    let mut keys = HashSet::new();
-    for line in lines(path, MOST_LINE)? {
-        let line = line.map_err(|error| Error::Format(error.to_string()))?;
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        let record = import.counts.read;
-        import.counts.read += 1;
-        let read = serde_json::from_slice::<Value>(&line)
-            .map_err(|error| (String::new(), "E_JSON_SYNTAX", error.to_string()))
-            .and_then(|value| fact(&value, format));
-        match read {
-            Ok(fact) if !keys.insert(fact.key()) => {
-                import.reject(record, "", "E_DUP_KEY", "an earlier line says this of the same candidate");
-            }
-            Ok(fact) => batch.push((record, fact)),
-            Err((pointer, code, message)) => import.reject(record, &pointer, code, message),
-        }
-        import.write_many_rejects().await?;
-        if batch.len() == BATCH {
-            store(import, std::mem::take(&mut batch)).await?;
-        }
+    let mut told = Told::open(path, |value: &Value| fact(value, format).map(|fact| (fact.key(), fact)))?;
+    while let Some(batch) = told.next(import, BATCH).await? {
+        store(import, batch).await?;
     }
-    store(import, batch).await?;
     tell_runs(import).await
 }
 
@@ -94,39 +72,6 @@ pub(super) async fn tell_runs(import: &mut Import<'_>) -> Result<()> {
     }
     tx.commit().await?;
     Ok(())
-}
-
-/// Pointer within the line, code, message.
-pub(super) type Fault = (String, &'static str, String);
-
-/// Of which candidate a line tells, and who says it.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) struct Teller {
-    pub candidate_id: Uuid,
-    pub answerer: String,
-    pub answerer_version: String,
-}
-
-fn text(value: &Value, key: &str) -> std::result::Result<String, Fault> {
-    match value[key].as_str() {
-        Some(text) if !text.is_empty() && !text.contains('\0') => Ok(text.to_owned()),
-        Some(_) => Err((format!("/{key}"), "E_WRONG_TYPE", format!("{key} is a text that is not empty"))),
-        None => Err((format!("/{key}"), "E_MISSING_FIELD", format!("{key} is a text"))),
-    }
-}
-
-fn wrong(key: &str, message: impl Into<String>) -> Fault {
-    (format!("/{key}"), "E_WRONG_TYPE", message.into())
-}
-
-pub(super) fn teller(value: &Value) -> std::result::Result<Teller, Fault> {
-    let candidate_id = text(value, "candidate_id")?;
-    Ok(Teller {
-        candidate_id: Uuid::parse_str(&candidate_id)
-            .map_err(|_| wrong("candidate_id", format!("{candidate_id:?} is no UUID")))?,
-        answerer: text(value, "answerer")?,
-        answerer_version: text(value, "answerer_version")?,
-    })
 }
 
 fn fact(value: &Value, format: ImportFormat) -> std::result::Result<Fact, Fault> {
@@ -176,9 +121,6 @@ fn fact(value: &Value, format: ImportFormat) -> std::result::Result<Fact, Fault>
 }
 
 async fn store(import: &mut Import<'_>, batch: Vec<(i64, Fact)>) -> Result<()> {
-    if batch.is_empty() {
-        return Ok(());
-    }
     let mut tx = import.context.pool.begin().await?;
     let ids: Vec<Uuid> = batch.iter().map(|(_, fact)| fact.candidate_id()).collect();
     let known: HashSet<Uuid> = candidate::load_many(&mut tx, &ids).await?.into_iter().map(|one| one.id).collect();

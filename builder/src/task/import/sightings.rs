@@ -8,14 +8,16 @@
 //! ```
 //! Boxes are in pixels of the picture.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::facts::{Fault, Teller, tell_runs, teller};
-use super::{Import, ImportFormat, lines};
+use super::facts::tell_runs;
+use super::told::{Fault, Teller, Told, teller};
+use super::{Import, ImportFormat};
+use crate::Result;
 use crate::detect::{self, Detected};
 use crate::extract;
 use crate::metrics::scene_graph_iou::{Extraction, triples_of};
@@ -27,10 +29,7 @@ use crate::store::detection::{self, Detection};
 use crate::store::graph;
 use crate::store::score_card::{self, ScoreCard};
 use crate::task::{get_blobs, on_thread, sampling};
-use crate::{Error, Result};
 
-/// Longest line, in bytes.
-const MOST_LINE: usize = 1 << 20;
 /// Lines a transaction, whose pictures are held together.
 const BATCH: usize = 64;
 
@@ -46,31 +45,12 @@ struct Sighting {
 }
 
 pub(super) async fn run(import: &mut Import<'_>, path: &Path, format: ImportFormat) -> Result<()> {
-    let mut batch = Vec::new();
-    let mut known = HashSet::new();
-    for line in lines(path, MOST_LINE)? {
-        let line = line.map_err(|error| Error::Format(error.to_string()))?;
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        let record = import.counts.read;
-        import.counts.read += 1;
-        let read = serde_json::from_slice::<Value>(&line)
-            .map_err(|error| (String::new(), "E_JSON_SYNTAX", error.to_string()))
-            .and_then(|value| sighting(&value, format));
-        match read {
-            Ok((by, _)) if !known.insert(by.clone()) => {
-                import.reject(record, "", "E_DUP_KEY", "an earlier line says this of the same candidate");
-            }
-            Ok((by, seen)) => batch.push(Sighting { record, by, seen }),
-            Err((pointer, code, message)) => import.reject(record, &pointer, code, message),
-        }
-        import.write_many_rejects().await?;
-        if batch.len() == BATCH {
-            store(import, std::mem::take(&mut batch)).await?;
-        }
+    let mut told =
+        Told::open(path, |value: &Value| sighting(value, format).map(|(by, seen)| (by.clone(), (by, seen))))?;
+    while let Some(batch) = told.next(import, BATCH).await? {
+        let sightings = batch.into_iter().map(|(record, (by, seen))| Sighting { record, by, seen });
+        store(import, sightings.collect()).await?;
     }
-    store(import, batch).await?;
     tell_runs(import).await
 }
 
