@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
+use models::trainer::tensor_cache::{CacheLimits, TensorCache};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -42,11 +43,18 @@ pub struct TaskContext {
     pub models: ModelRegistry,
     /// Caches and scratch folders.
     pub data: PathBuf,
+    /// Room for what frozen networks say.
+    pub cache_limits: CacheLimits,
     /// Set when the process stops; tasks then let go at the next safe place.
     pub shutdown: CancellationToken,
 }
 
 impl TaskContext {
+    /// What frozen networks say, kept for all jobs.
+    pub fn cache(&self) -> TensorCache {
+        TensorCache::new(&self.data.join("cache").join("trajectories"), self.cache_limits)
+    }
+
     /// # Errors
     /// `Stopped` once the process is stopping.
     pub fn check_shutdown(&self) -> Result<()> {

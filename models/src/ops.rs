@@ -29,6 +29,7 @@ pub use normalization::Activation;
 pub use threads::{divide_no_candle_operator, threads, with_threads};
 
 use storage::on_cpu;
+pub(crate) use storage::with_slice;
 
 /// The precision, where the operators round to it on the CPU.
 fn half_on_cpu(x: &Tensor) -> Option<DType> {

@@ -10,6 +10,7 @@ mod example;
 mod gradient;
 #[cfg(test)]
 mod gradient_tests;
+pub mod gradients;
 pub mod learning_rate;
 mod networks;
 pub mod optimizer;
@@ -35,8 +36,9 @@ use crate::weights::{TensorMap, VarMap, read_json, write_file, write_json};
 use crate::{Error, Result};
 use candle_core::DType;
 use gradient::{Component, Outcome};
+use gradients::Gradients;
 use networks::{Networks, TrainedEncoder};
-use optimizer::{Gradients, Optimizer, clip_gradients, gradient_norm};
+use optimizer::Optimizer;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -120,7 +122,7 @@ impl Trainer {
         graphs: &[GraphText],
         pairs: Vec<PairInput>,
         settings: TrainerSettings,
-        cache: &Path,
+        cache: &TensorCache,
         progress: &mut dyn FnMut(Progress) -> Control,
     ) -> Result<Self> {
         settings.validate()?;
@@ -129,7 +131,6 @@ impl Trainer {
             Control::Continue => Ok(()),
             Control::Stop => Err(Error::Stopped),
         };
-        let cache = &TensorCache::new(cache);
         let conditioning = encoded::graphs(&reference, graphs, cache, &mut |done, total| tell("encode", done, total))?;
         let mut components = Vec::new();
         for (objective, weight) in settings.objective.parts() {
@@ -142,7 +143,7 @@ impl Trainer {
         let (vars, constants) = parameters::trainable(&reference, &settings)?;
         let policy = parameters::load_policy(&reference, &settings, &vars, &constants)?;
         let reference_unet = parameters::reference_unet(&reference, &settings)?;
-        let encoder = parameters::load_encoder(&reference, &settings, &vars, graphs)?;
+        let encoder = parameters::load_encoder(&reference, &settings, &vars, graphs, cache)?;
         let optimizer =
             Optimizer::new(settings.optimizer, &vars, settings.weight_decay as f32, settings.ema_decay as f32)?;
         Ok(Self {
@@ -173,7 +174,7 @@ impl Trainer {
         let outcome = self.outcome(step)?;
         let mut gradients = outcome.gradients;
         self.refuse_to_pretend(step, &gradients)?;
-        let gradient_norm = clip_gradients(&mut gradients, self.settings.max_grad_norm);
+        let gradient_norm = gradients.clip(self.settings.max_grad_norm)?;
         if !gradient_norm.is_finite() || !outcome.loss.is_finite() {
             return Err(Error::Training(format!(
                 "step {}: loss {} and gradient norm {gradient_norm}; the last checkpoint is good. Lower the learning \
@@ -229,8 +230,8 @@ impl Trainer {
             if self.components.len() == 1 {
                 return Ok(part);
             }
-            part.gradients.values_mut().flat_map(|g| g.iter_mut()).for_each(|g| *g *= component.weight as f32);
-            data_parallel::add_gradients(&mut total.gradients, part.gradients);
+            part.gradients.scale(component.weight)?;
+            total.gradients.add(part.gradients)?;
             total.loss += component.weight * part.loss;
             total.drift += component.weight * part.drift;
             // Logits of different objectives are not of one kind: those of the first that has any.
@@ -241,7 +242,7 @@ impl Trainer {
 
     /// An objective without a gradient where it starts cannot learn; going on would only look like training.
     fn refuse_to_pretend(&self, step: usize, gradients: &Gradients) -> Result<()> {
-        if gradient_norm(gradients) != 0.0 {
+        if gradients.norm()? != 0.0 {
             return Ok(());
         }
         // Later, every pair of a batch may be told apart so well that the loss is flat, or every likelihood ratio be

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use models::trainer::tensor_cache::CacheLimits;
 use precision::Precision;
 
 mod agreement;
@@ -57,7 +58,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "DIPTYCH_BLOBS", hide_env_values = true, value_name = "URL")]
     pub(crate) blobs: Option<String>,
     /// Threads that compute [default: one a core]
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, global = true, env = "DIPTYCH_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
     /// Where networks compute: `cpu` or `cuda:0` [default: the first GPU, in a build with the feature `cuda`; else the CPU]
     #[arg(long, global = true, env = "DIPTYCH_DEVICE", value_name = "DEVICE")]
@@ -65,6 +66,9 @@ pub(crate) struct Global {
     /// What the networks of diffusion models compute in; on the CPU f32 is the fastest
     #[arg(long, global = true, env = "DIPTYCH_COMPUTE_DTYPE", value_enum, default_value_t = Precision::F32)]
     pub(crate) compute_dtype: Precision,
+    /// Bytes that paths and encodings may take in the data folder; beyond, those go that were not used for longest
+    #[arg(long, global = true, env = "DIPTYCH_CACHE_BYTES", value_name = "BYTES", default_value_t = CacheLimits::default().max_bytes)]
+    pub(crate) cache_bytes: u64,
     /// One JSON document (or JSON lines) on stdout
     #[arg(long, global = true)]
     pub(crate) json: bool,

@@ -12,6 +12,7 @@ use builder::blob::BlobStore;
 use builder::model_registry::{Compute, ModelRegistry};
 use builder::store;
 use builder::task::{TaskContext, queue};
+use models::trainer::tensor_cache::CacheLimits;
 use serde_json::Value;
 use server::state::{AppState, Limits};
 use sqlx::{Connection, PgConnection};
@@ -104,6 +105,7 @@ impl TestApp {
             blobs: BlobStore::local(&data.path().join("blobs"))?,
             models: ModelRegistry::new(PathBuf::from(MODEL), Compute::default()),
             data: data.path().to_path_buf(),
+            cache_limits: CacheLimits::default(),
             shutdown: CancellationToken::new(),
         };
         let state = AppState::new(context, limits);

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use builder::policy::Policy;
 use builder::scene_graph::SceneGraph;
 use builder::store::state::TaskState;
-use builder::store::{answer, candidate, generation, graph, question, score_card, score_run};
+use builder::store::{answer, candidate, generation, graph, question, queue, score_card, score_run};
 use builder::task::generate::{self, GenerationRequest};
 use builder::task::score::ScoreRequest;
 use builder::task::{freeze, ingest, score};
 use builder::{Error, shapes};
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use crate::life::{Life, World};
@@ -89,6 +90,30 @@ fn a_killed_generation_is_finished_with_the_same_pixels() {
     assert_eq!(pixels(&life, &ids), killed);
     let other = life.run(generate::create(&life.context, &request(ids[..1].to_vec(), 8)));
     finish(&life, other);
+    life.stop();
+}
+
+/// A task that has taken 25 processes down is given up, but what got further in between may die again.
+#[test]
+fn a_generation_that_gets_further_outlives_any_number_of_deaths() {
+    let world = World::new();
+    let life = world.start();
+    let ids = graphs(&world, &life, 20);
+    let id = life.run(generate::create(&life.context, &request(ids, 7)));
+    let deaths = format!("UPDATE {}._private_jobs SET attempts = max_attempts - 1", queue::SCHEMA);
+    let told = life.run(async { Ok(sqlx::query(AssertSqlSafe(deaths)).execute(&life.context.pool).await?) });
+    assert_eq!(told.rows_affected(), 1);
+    life.kill();
+
+    let life = world.start_with_worker();
+    life.wait_for("the first batch", async |context| {
+        let row = generation::find(&mut context.pool.acquire().await.unwrap(), id).await.unwrap().unwrap();
+        assert!(row.done < 80, "nothing is left to be done after a death");
+        (row.done > 0).then_some(())
+    });
+    life.kill();
+    let life = world.start_with_worker();
+    finish(&life, id);
     life.stop();
 }
 

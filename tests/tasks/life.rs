@@ -13,6 +13,7 @@ use builder::blob::BlobStore;
 use builder::model_registry::{Compute, ModelRegistry};
 use builder::store;
 use builder::task::{TaskContext, queue};
+use models::trainer::tensor_cache::CacheLimits;
 use tokio_util::sync::CancellationToken;
 
 /// A complete, valid and untrained model; made in a few seconds, once.
@@ -63,6 +64,7 @@ impl World {
                 blobs: BlobStore::local(&self.folder.path().join("blobs")).unwrap(),
                 models: ModelRegistry::new(model(), Compute::default()),
                 data: self.folder.path().to_path_buf(),
+                cache_limits: CacheLimits::default(),
                 shutdown: CancellationToken::new(),
             }
         });

@@ -4,7 +4,7 @@ use super::PretrainProgress;
 use candle_core::{DType, Device, Tensor};
 use models::trainer::data_parallel;
 use models::trainer::learning_rate::LearningRateSchedule;
-use models::trainer::optimizer::{AdamW, AdamWSettings, clip_gradients};
+use models::trainer::optimizer::{Optimizer, OptimizerKind};
 use models::weights::{TensorMap, VarMap, read_file, write_file};
 use models::{Error, Result};
 use std::path::Path;
@@ -25,6 +25,7 @@ pub(super) struct FitSettings {
     pub slower: Option<(&'static str, f64)>,
 }
 
+const WEIGHT_DECAY: f32 = 0.01;
 const CHECKPOINT_EVERY: usize = 200;
 const REPORT_EVERY: usize = 20;
 
@@ -40,10 +41,7 @@ pub(super) fn fit(
     report: &mut dyn FnMut(&PretrainProgress),
 ) -> Result<TensorMap> {
     let checkpoint = work_folder.join(format!("{}.safetensors", settings.stage));
-    let mut optimizer = AdamW::new(
-        vars,
-        AdamWSettings { ema_decay: settings.ema_decay, weight_decay: 0.01, ..AdamWSettings::default() },
-    )?;
+    let mut optimizer = Optimizer::new(OptimizerKind::Adamw, vars, WEIGHT_DECAY, settings.ema_decay)?;
     if let Some((prefix, share)) = settings.slower {
         optimizer.slow_down(prefix, share as f32);
     }
@@ -60,7 +58,7 @@ pub(super) fn fit(
             Ok(((loss / settings.shards as f64)?, value))
         })?;
         let mean = losses.iter().sum::<f64>() / losses.len() as f64;
-        let norm = clip_gradients(&mut gradients, settings.max_grad_norm);
+        let norm = gradients.clip(settings.max_grad_norm)?;
         if !mean.is_finite() || !norm.is_finite() {
             return Err(Error::Training(format!("{}: loss {mean} at step {step}", settings.stage)));
         }
@@ -85,7 +83,7 @@ pub(super) fn fit(
     optimizer.averaged()
 }
 
-fn restore(optimizer: &mut AdamW, checkpoint: &Path) -> Result<()> {
+fn restore(optimizer: &mut Optimizer, checkpoint: &Path) -> Result<()> {
     let mut state = read_file(checkpoint, DType::F32, &Device::Cpu)?;
     if let Some(step) = state.get("step").cloned() {
         state.insert("step".to_owned(), step.to_dtype(DType::I64)?);

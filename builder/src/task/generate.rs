@@ -239,6 +239,7 @@ async fn write(context: TaskContext, id: Uuid, made: Vec<Made>) -> Result<()> {
     let mut transaction = context.pool.begin().await?;
     candidate::insert_many(&mut transaction, &rows).await?;
     generation::count_done(&mut transaction, id).await?;
+    queue::made_progress(&mut transaction, Task::Generate(id)).await?;
     transaction.commit().await?;
     Ok(())
 }

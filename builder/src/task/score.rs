@@ -171,6 +171,7 @@ pub async fn run(context: &TaskContext, id: Uuid) -> Result<()> {
             let spent = spent_before.unwrap_or_default().plus(spent);
             score_run::set_spent(&mut transaction, id, &serde_json::json!(spent)).await?;
         }
+        queue::made_progress(&mut transaction, Task::Score(id)).await?;
         transaction.commit().await?;
         failed.extend(failures.iter().map(|(_, error)| error_text(error)));
         // Somebody who is away for now is asked again when the run goes on; what was answered stands.

@@ -3,7 +3,7 @@
 //! Every operator runs single-threaded inside a shard, so the result depends on how the batch was cut,
 //! never on how many threads there are.
 
-use super::optimizer::Gradients;
+use super::gradients::Gradients;
 use crate::weights::VarMap;
 use crate::{Result, ops};
 use candle_core::Tensor;
@@ -11,13 +11,9 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Threads to use: `DIPTYCH_THREADS`, else one a core.
+/// Threads to use: as many as the pool has that everything else computes on.
 pub fn num_threads() -> usize {
-    std::env::var("DIPTYCH_THREADS")
-        .ok()
-        .and_then(|value| value.parse().ok())
-        .filter(|&threads| threads > 0)
-        .unwrap_or_else(num_cpus::get)
+    rayon::current_num_threads()
 }
 
 /// Applies `work` to every item on up to [`num_threads`] threads; results in the order of the items.
@@ -50,27 +46,6 @@ pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R> + Sync)
         .collect()
 }
 
-/// The gradients of one shard's loss, by parameter; parameters that it does not touch are left out.
-pub fn gradients_of(vars: &VarMap, loss: &Tensor) -> Result<Gradients> {
-    let store = ops::backward(loss)?;
-    vars.iter()
-        .filter_map(|(name, var)| store.get(var.as_tensor()).map(|gradient| (name, gradient)))
-        .map(|(name, gradient)| Ok((name.clone(), gradient.flatten_all()?.to_vec1::<f32>()?)))
-        .collect()
-}
-
-/// Adds `part` to `sum`.
-pub fn add_gradients(sum: &mut Gradients, part: Gradients) {
-    for (name, values) in part {
-        match sum.get_mut(&name) {
-            Some(total) => total.iter_mut().zip(&values).for_each(|(t, v)| *t += v),
-            None => {
-                sum.insert(name, values);
-            }
-        }
-    }
-}
-
 /// Sum over the shards of the gradients of their losses, and what each shard reports beside its loss.
 ///
 /// `loss` returns a scalar that is already weighted by the shard's share of the batch.
@@ -81,12 +56,12 @@ pub fn accumulate<T: Sync, R: Send>(
 ) -> Result<(Gradients, Vec<R>)> {
     let parts = map(shards, |shard| {
         let (loss, report) = loss(shard)?;
-        Ok((gradients_of(vars, &loss)?, report))
+        Ok((Gradients::of(vars, &loss)?, report))
     })?;
-    let mut sum = Gradients::new();
+    let mut sum = Gradients::default();
     let mut reports = Vec::with_capacity(parts.len());
     for (part, report) in parts {
-        add_gradients(&mut sum, part);
+        sum.add(part)?;
         reports.push(report);
     }
     Ok((sum, reports))

@@ -2,10 +2,11 @@
 //!
 //! In f32: a replayed path must end in its picture, and a policy whose own encoder learns must start where its reference is.
 
+use super::data_parallel;
 use super::tensor_cache::{CachedRow, Precision, Rows, TensorCache, Wanted, key};
 use crate::Result;
 use crate::pipeline::{Conditioning, GraphMode, Pipeline};
-use crate::scene_graph_encoder::GraphText;
+use crate::scene_graph_encoder::{GraphFeatures, GraphText, GraphTokens};
 use candle_core::Tensor;
 
 /// Conditioning of each graph by the reference's own encoders: hidden states `[n, s, d]`, pooled `[n, p]`.
@@ -45,6 +46,43 @@ pub(super) fn graphs(
         encoder_hidden_states: Tensor::from_vec(gather(0, s * d)?, (n, s, d), device)?,
         text_embeds: Tensor::from_vec(gather(s * d, p)?, (n, p), device)?,
     })
+}
+
+/// What the text encoders say about the texts of each graph, for an encoder of graphs that learns.
+pub(super) fn texts(
+    reference: &Pipeline,
+    graphs: &[GraphText],
+    cache: &TensorCache,
+) -> Result<Vec<(Vec<GraphTokens>, GraphFeatures)>> {
+    let tokens = data_parallel::map(graphs, |graph| GraphTokens::prepare(graph, reference.tokenizer()))?;
+    let empty = reference.unconditional(1)?;
+    let (d, p) = (empty.encoder_hidden_states.dim(2)?, empty.text_embeds.dim(1)?);
+    let wanted: Vec<Wanted> = graphs
+        .iter()
+        .zip(&tokens)
+        .map(|(graph, tokens)| {
+            let content = format!("{graph:?}");
+            let parts = [reference.hash(), "texts", content.as_str()];
+            Wanted { key: key(parts.map(str::as_bytes)), length: GraphFeatures::num_values(tokens, d, p) }
+        })
+        .collect();
+    let mut compute = |places: &[usize]| {
+        data_parallel::map(places, |&place| {
+            let features = GraphFeatures::encode(std::slice::from_ref(&tokens[place]), |sequences| {
+                let features = reference.text_encoders().encode(sequences, reference.device())?;
+                Ok((features.hidden_states, features.pooled))
+            })?;
+            features.to_values()
+        })
+    };
+    let rows = cache.fetch(&wanted, Precision::Full, &mut compute, &mut |_, _| Ok(()))?;
+    let place = (reference.dtype(), reference.device());
+    let kept = tokens.into_iter().zip(rows);
+    kept.map(|(tokens, row)| {
+        let features = GraphFeatures::from_values(&tokens, &row.read_all()?, p, place)?;
+        Ok((vec![tokens], features))
+    })
+    .collect()
 }
 
 /// Scaled latents of pictures, `[c · h · w]` each. `names` are the hashes of their files; `pixels` gives the RGB bytes of those

@@ -6,10 +6,10 @@
 //! pass that sums the parts, and scaled by the slope at the end. Nothing is computed twice, and memory does not grow with
 //! the number of timesteps (published scripts keep the graphs of all of them).
 
-use super::data_parallel::{self, add_gradients, gradients_of};
+use super::data_parallel;
 use super::draw::Drawn;
+use super::gradients::Gradients;
 use super::networks::{Networks, Sides};
-use super::optimizer::Gradients;
 use super::settings::TrainerSettings;
 use super::states::{self, States};
 use super::trajectory::Trajectory;
@@ -18,7 +18,7 @@ use crate::objective::{
     four_term_logits, mean_squared_errors, summarize,
 };
 use crate::{Error, Result};
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 use std::sync::Arc;
 
 /// Pairs that a thread works on at a time; fixed, so that sums come out the same on every machine.
@@ -43,15 +43,16 @@ pub(super) struct Outcome {
     pub drift: f64,
 }
 
-/// What a shard reports beside its gradients.
+/// What a shard reports beside its gradients; all of it is where the networks are, and read once a batch.
+#[derive(Default)]
 struct Report {
     gradients: Gradients,
     /// One for each loss.
-    logits: Vec<f64>,
-    /// Sum of losses that have no logit.
-    losses: f64,
-    /// Sum over the pairs of the mean square of ε_θ − ε_ref.
-    drift: f64,
+    logits: Vec<Tensor>,
+    /// Losses that have no logit.
+    losses: Vec<Tensor>,
+    /// Of each batch of predictions: sum over the pairs of the mean square of ε_θ − ε_ref.
+    drifts: Vec<Tensor>,
 }
 
 /// Loss and gradient of `objective` on the pairs `drawn`.
@@ -67,8 +68,8 @@ pub(super) fn of_batch(
     let pairs_per_shard = if sums { 1 } else { PAIRS_PER_SHARD };
     let shards: Vec<&[Drawn]> = drawn.chunks(pairs_per_shard).collect();
     let shards_per_round = settings.batch_size.div_ceil(pairs_per_shard);
-    let mut gradients = Gradients::new();
-    let (mut logits, mut losses, mut drift) = (Vec::new(), 0.0, 0.0);
+    let mut gradients = Gradients::default();
+    let mut whole = Report::default();
     for round in shards.chunks(shards_per_round) {
         let reports = data_parallel::map(round, |shard| match objective {
             ObjectiveSettings::Sft(_) => asked.winners(shard),
@@ -76,14 +77,25 @@ pub(super) fn of_batch(
             _ => asked.each(shard),
         })?;
         for report in reports {
-            add_gradients(&mut gradients, report.gradients);
-            logits.extend(report.logits);
-            losses += report.losses / asked.total;
-            drift += report.drift / asked.total;
+            gradients.add(report.gradients)?;
+            whole.logits.extend(report.logits);
+            whole.losses.extend(report.losses);
+            whole.drifts.extend(report.drifts);
         }
     }
+    let mean = |of: &[Tensor]| Ok::<_, Error>(numbers(of)?.into_iter().sum::<f64>() / asked.total);
+    let (logits, losses, drift) = (numbers(&whole.logits)?, mean(&whole.losses)?, mean(&whole.drifts)?);
     let pairs = (!logits.is_empty()).then(|| summarize(&logits, settings.preference));
     Ok(Outcome { gradients, loss: pairs.map_or(losses, |pairs| pairs.loss), pairs, drift })
+}
+
+/// All values, in order.
+fn numbers(of: &[Tensor]) -> Result<Vec<f64>> {
+    if of.is_empty() {
+        return Ok(Vec::new());
+    }
+    let flat = of.iter().map(Tensor::flatten_all).collect::<candle_core::Result<Vec<_>>>()?;
+    Ok(Tensor::cat(&flat, 0)?.to_dtype(DType::F64)?.to_vec1()?)
 }
 
 /// An objective at work on a batch.
@@ -125,13 +137,13 @@ impl Asked<'_> {
     /// A loss for each timestep of each pair.
     fn each(&self, shard: &[Drawn]) -> Result<Report> {
         let count = self.num_timesteps(shard)?;
-        let mut report = Report::new();
+        let mut report = Report::default();
         for i in 0..count {
             let (logits, drift) = self.logits(shard, (i, count))?;
             let loss = (self.settings.preference.losses(&logits)?.sum_all()? / (self.total * count as f64))?;
-            add_gradients(&mut report.gradients, gradients_of(self.networks.vars, &loss)?);
-            report.logits.extend(logits.to_vec1::<f32>()?.into_iter().map(f64::from));
-            report.drift += drift / count as f64;
+            report.gradients.add(Gradients::of(self.networks.vars, &loss)?)?;
+            report.logits.push(logits.detach());
+            report.drifts.push((drift / count as f64)?);
         }
         Ok(report)
     }
@@ -141,18 +153,18 @@ impl Asked<'_> {
         let count = self.num_timesteps(shard)?;
         // The parts of a four-term logit are each as large as the whole; those of a published one have their weights.
         let share = if self.objective.two_term().is_some() { 1.0 } else { 1.0 / count as f64 };
-        let mut report = Report::new();
-        let mut logit = 0.0;
+        let mut report = Report::default();
+        let mut parts_of_logit = Vec::with_capacity(count);
         for i in 0..count {
             let (parts, drift) = self.logits(shard, (i, count))?;
             let part = (parts.sum_all()? * share)?;
-            add_gradients(&mut report.gradients, gradients_of(self.networks.vars, &part)?);
-            logit += f64::from(part.to_scalar::<f32>()?);
-            report.drift += drift / count as f64;
+            report.gradients.add(Gradients::of(self.networks.vars, &part)?)?;
+            parts_of_logit.push(part.detach());
+            report.drifts.push((drift / count as f64)?);
         }
-        let slope = (self.settings.preference.slope(logit) / self.total) as f32;
-        report.gradients.values_mut().flat_map(|gradient| gradient.iter_mut()).for_each(|g| *g *= slope);
-        report.logits.push(logit);
+        let logit: f64 = numbers(&parts_of_logit)?.into_iter().sum();
+        report.gradients.scale(self.settings.preference.slope(logit) / self.total)?;
+        report.logits.push(Tensor::new(&[logit], &Device::Cpu)?);
         Ok(report)
     }
 
@@ -163,15 +175,15 @@ impl Asked<'_> {
         let (policy, reference) = self.networks.predict(&states, &conditions, 1.0)?;
         let losses = mean_squared_errors(&policy, &target)?.sum_all()?;
         Ok(Report {
-            gradients: gradients_of(self.networks.vars, &(&losses / self.total)?)?,
-            losses: f64::from(losses.to_scalar::<f32>()?),
-            drift: drift(&policy, &reference)? * shard.len() as f64,
-            ..Report::new()
+            gradients: Gradients::of(self.networks.vars, &(&losses / self.total)?)?,
+            losses: vec![losses.detach()],
+            drifts: vec![drift(&policy, &reference, shard.len())?],
+            ..Report::default()
         })
     }
 
     /// The part of each pair's logit at the `i`-th of its `count` timesteps, `[p]`, and the sum of its drifts.
-    fn logits(&self, shard: &[Drawn], place: (usize, usize)) -> Result<(Tensor, f64)> {
+    fn logits(&self, shard: &[Drawn], place: (usize, usize)) -> Result<(Tensor, Tensor)> {
         let (networks, paths) = (self.networks, &self.component.paths);
         match self.objective {
             ObjectiveSettings::DiffusionDpo(objective) => {
@@ -203,19 +215,19 @@ impl Asked<'_> {
                 let likelihood = |output: &Tensor| d3po::log_likelihood(&steps, &states.noisy, &next, output);
                 let ratios = d3po::clipped_log_ratio(&likelihood(&policy)?, &likelihood(&reference)?, objective.clip)?;
                 let (winner, loser) = halves(&ratios)?;
-                Ok((((winner - loser)? * objective.beta)?, drift(&policy, &reference)? * shard.len() as f64))
+                Ok((((winner - loser)? * objective.beta)?, drift(&policy, &reference, shard.len())?))
             }
             ObjectiveSettings::Sft(_) | ObjectiveSettings::Mixture(_) => Err(unpaired()),
         }
     }
 
-    fn four_term(&self, shard: &[Drawn], states: &States, target: &Tensor, beta: f64) -> Result<(Tensor, f64)> {
+    fn four_term(&self, shard: &[Drawn], states: &States, target: &Tensor, beta: f64) -> Result<(Tensor, Tensor)> {
         let conditions = self.networks.conditions(shard, Sides::Both)?;
         let (policy, reference) = self.networks.predict(states, &conditions, 1.0)?;
         let (winner, loser) = halves(&mean_squared_errors(&policy, target)?)?;
         let (winner_reference, loser_reference) = halves(&mean_squared_errors(&reference, target)?)?;
         let logits = four_term_logits(&PairErrors { winner, winner_reference, loser, loser_reference }, beta)?;
-        Ok((logits, drift(&policy, &reference)? * shard.len() as f64))
+        Ok((logits, drift(&policy, &reference, shard.len())?))
     }
 
     fn two_term(
@@ -223,7 +235,7 @@ impl Asked<'_> {
         shard: &[Drawn],
         (i, count): (usize, usize),
         objective: &InversionDpoPublished,
-    ) -> Result<(Tensor, f64)> {
+    ) -> Result<(Tensor, Tensor)> {
         let networks = self.networks;
         let states = states::on_paths(shard, networks, &self.component.paths, (i, count), false)?;
         let conditions = networks.conditions(shard, Sides::Both)?;
@@ -240,13 +252,7 @@ impl Asked<'_> {
             .collect::<Result<Vec<f32>>>()?;
         let weights = Tensor::from_vec(weights, shard.len(), distances.device())?;
         let (winner, loser) = halves(&distances)?;
-        Ok((((winner - loser)? * weights)?, drift(&policy, &reference)? * shard.len() as f64))
-    }
-}
-
-impl Report {
-    fn new() -> Self {
-        Self { gradients: Gradients::new(), logits: Vec::new(), losses: 0.0, drift: 0.0 }
+        Ok((((winner - loser)? * weights)?, drift(&policy, &reference, shard.len())?))
     }
 }
 
@@ -256,9 +262,9 @@ fn halves(values: &Tensor) -> Result<(Tensor, Tensor)> {
     Ok((values.narrow(0, 0, pairs)?, values.narrow(0, pairs, pairs)?))
 }
 
-/// Mean square of the difference.
-fn drift(policy: &Tensor, reference: &Tensor) -> Result<f64> {
-    Ok(f64::from(mean_squared_errors(&policy.detach(), reference)?.mean_all()?.to_scalar::<f32>()?))
+/// Sum over the pairs of the mean square of the difference.
+fn drift(policy: &Tensor, reference: &Tensor, pairs: usize) -> Result<Tensor> {
+    Ok((mean_squared_errors(&policy.detach(), reference)?.mean_all()? * pairs as f64)?)
 }
 
 fn unpaired() -> Error {

@@ -3,21 +3,19 @@
 
 use super::draw::{Drawn, draw};
 use super::gradient::{self, Component};
+use super::gradients::Gradients;
 use super::networks::{Networks, TrainedEncoder};
-use super::optimizer::Gradients;
-use super::tensor_cache::TensorCache;
-use super::{
-    ImageInput, PairInput, Trainable, Trainer, TrainerSettings, data_parallel, parameters, path_settings, paths_of,
-};
+use super::tensor_cache::{CacheLimits, TensorCache};
+use super::{ImageInput, PairInput, Trainable, Trainer, TrainerSettings, parameters, path_settings, paths_of};
 use crate::objective::{
     DiffusionDpo, InversionDpo, InversionDpoOfficial, InversionDpoPublished, ObjectiveSettings, PathSource, PathTarget,
     Preference, PreferenceForm, Reduction, Start, TimestepReduction, Weighting,
 };
 use crate::pipeline::{Conditioning, GraphMode, Pipeline, SampleSettings};
-use crate::scene_graph_encoder::GraphText;
+use crate::scene_graph_encoder::{GraphFeatures, GraphText, GraphTokens};
 use crate::unet::{AddedConditioning, UNet2DConditionModel};
 use crate::weights::VarMap;
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -95,7 +93,7 @@ impl Bench {
                 &graphs(),
                 &pairs,
                 wanted,
-                &TensorCache::new(cache.path()),
+                &kept_in(cache.path()),
                 &mut |_, _, _| Ok(()),
             )
             .unwrap()
@@ -103,7 +101,8 @@ impl Bench {
         let (vars, constants) = parameters::trainable(&reference, &settings).unwrap();
         parameters::jitter(&vars, 0.02, 5).unwrap();
         let policy = parameters::load_policy(&reference, &settings, &vars, &constants).unwrap();
-        let encoder = parameters::load_encoder(&reference, &settings, &vars, &graphs()).unwrap();
+        let encoder =
+            parameters::load_encoder(&reference, &settings, &vars, &graphs(), &kept_in(cache.path())).unwrap();
         let component = Component { objective, weight: 1.0, paths };
         Self { settings, pairs, conditioning, vars, policy, encoder, component, _cache: cache }
     }
@@ -168,11 +167,11 @@ fn number(tensor: &Tensor) -> f64 {
 
 /// Both gradients within 1e-5 of the scale of the whole gradient.
 fn compare(what: &str, ours: (f64, Gradients), naive_loss: &Tensor, vars: &VarMap) {
-    let naive = data_parallel::gradients_of(vars, naive_loss).unwrap();
+    let naive = Gradients::of(vars, naive_loss).unwrap();
     let (loss, gradients) = ours;
     assert!((loss - number(naive_loss)).abs() <= 1e-5 * loss.abs(), "{what}: loss {loss}, should be {naive_loss}");
     let flat = |gradients: &Gradients| -> Vec<f64> {
-        vars.keys().flat_map(|name| gradients[name].iter().map(|value| f64::from(*value))).collect()
+        vars.keys().flat_map(|name| gradients.values(name)).map(f64::from).collect()
     };
     let (ours, naive) = (flat(&gradients), flat(&naive));
     let norm = |values: &[f64]| values.iter().map(|v| v * v).sum::<f64>().sqrt();
@@ -347,7 +346,11 @@ fn the_official_pairing_starts_at_the_image() {
 fn trainer(settings: TrainerSettings, cache: &Path) -> Trainer {
     let pairs = pairs(6, true, SAMPLING);
     let settings = TrainerSettings { sampling: SAMPLING, max_steps: 4, warmup_steps: 0, ..settings };
-    Trainer::new(pipeline(), &graphs(), pairs, settings, cache, &mut |_| super::Control::Continue).unwrap()
+    Trainer::new(pipeline(), &graphs(), pairs, settings, &kept_in(cache), &mut |_| super::Control::Continue).unwrap()
+}
+
+fn kept_in(folder: &Path) -> TensorCache {
+    TensorCache::new(folder, CacheLimits::default())
 }
 
 fn exported(trainer: &Trainer, folder: &Path) -> Vec<u8> {
@@ -452,10 +455,11 @@ fn checkpointed_gradients_are_the_same() {
         bench.policy = bench.policy.with_gradient_checkpointing(true);
         let (again, computed_again) = bench.ours();
         assert_eq!(loss, again);
-        assert_eq!(kept.len(), computed_again.len());
-        let largest = super::gradient_norm(&kept);
-        for (name, kept) in &kept {
-            let difference = kept.iter().zip(&computed_again[name]).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
+        assert!(kept.names().eq(computed_again.names()));
+        let largest = kept.norm().unwrap();
+        for name in kept.names() {
+            let both = kept.values(name).into_iter().zip(computed_again.values(name));
+            let difference = both.map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
             assert!(f64::from(difference) <= 1e-5 * largest, "{trainable:?} {name}: {difference} of {largest}");
         }
     }
@@ -475,14 +479,15 @@ fn two_term_objectives_refuse_to_pretend() {
     }
     let (loss, gradients) = bench.ours();
     assert!((loss - std::f64::consts::LN_2).abs() < 1e-12);
-    assert_eq!(super::gradient_norm(&gradients), 0.0);
+    assert_eq!(gradients.norm().unwrap(), 0.0);
     let settings = TrainerSettings {
         objective: ObjectiveSettings::InversionDpoOfficial(InversionDpoOfficial::default()),
         ..TrainerSettings::default()
     };
-    let refused = Trainer::new(pipeline(), &graphs(), pairs(1, false, SAMPLING), settings, folder.path(), &mut |_| {
-        super::Control::Continue
-    });
+    let refused =
+        Trainer::new(pipeline(), &graphs(), pairs(1, false, SAMPLING), settings, &kept_in(folder.path()), &mut |_| {
+            super::Control::Continue
+        });
     assert!(matches!(refused, Err(crate::Error::Training(reason)) if reason.contains("objective.start")));
 }
 
@@ -500,7 +505,8 @@ fn a_training_outlives_batches_that_have_no_more_to_say() {
     };
     let mut go_on = |_| super::Control::Continue;
     let pairs = pairs(1, false, SAMPLING);
-    let mut trainer = Trainer::new(pipeline(), &graphs(), pairs, settings, folder.path(), &mut go_on).unwrap();
+    let mut trainer =
+        Trainer::new(pipeline(), &graphs(), pairs, settings, &kept_in(folder.path()), &mut go_on).unwrap();
     let norms: Vec<f64> = (0..12).map(|_| trainer.step().unwrap().gradient_norm).collect();
     assert!(norms[0] > 0. && norms.contains(&0.), "{norms:?}");
 }
@@ -538,4 +544,38 @@ fn a_state_between_two_lies_on_the_step_from_one_to_the_other() {
         }
         assert!(timesteps_met.len() > path.timesteps.len(), "{timesteps_met:?}");
     }
+}
+
+/// What is kept of the texts of graphs is, to the last bit, what the text encoders say, computed or read.
+#[test]
+fn texts_of_graphs_are_kept_as_they_are() {
+    let (folder, reference) = (tempfile::tempdir().unwrap(), pipeline());
+    let settings = TrainerSettings { trainable: Trainable::SceneGraphEncoder, ..TrainerSettings::default() };
+    let (vars, _) = parameters::trainable(&reference, &settings).unwrap();
+    parameters::jitter(&vars, 0.1, 3).unwrap();
+    let states = |cache: &TensorCache| -> Vec<Vec<f32>> {
+        let encoder = parameters::load_encoder(&reference, &settings, &vars, &graphs(), cache).unwrap().unwrap();
+        let of = |(tokens, features): &(Vec<GraphTokens>, GraphFeatures)| {
+            encoder.network.forward(tokens, features).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+        };
+        encoder.graphs.iter().map(of).collect()
+    };
+    let network = parameters::encoder_network(&reference, &vars).unwrap();
+    let direct: Vec<Vec<f32>> = graphs()
+        .iter()
+        .map(|graph| {
+            let tokens = [GraphTokens::prepare(graph, reference.tokenizer()).unwrap()];
+            let features = GraphFeatures::encode(&tokens, |sequences| {
+                let features = reference.text_encoders().encode(sequences, reference.device())?;
+                Ok((features.hidden_states, features.pooled))
+            });
+            network.forward(&tokens, &features.unwrap()).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+        })
+        .collect();
+    let cache = kept_in(folder.path());
+    assert_eq!(states(&cache), direct);
+    assert_eq!(states(&cache), direct);
+    let tokens = GraphTokens::prepare(&graphs()[0], reference.tokenizer()).unwrap();
+    let place = (DType::F32, reference.device());
+    assert!(GraphFeatures::from_values(&tokens, &[0.0; 7], 1000, place).is_err());
 }

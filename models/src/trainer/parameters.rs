@@ -1,10 +1,12 @@
 //! The parameters that move: variables out of the reference's weights, adapters, and the networks that hold them.
 
+use super::encoded;
 use super::networks::TrainedEncoder;
 use super::settings::{MixedPrecision, Trainable, TrainerSettings};
+use super::tensor_cache::TensorCache;
 use crate::objective::Start;
 use crate::pipeline::{ENCODER_PREFIX, Pipeline};
-use crate::scene_graph_encoder::{GraphFeatures, GraphText, GraphTokens, SceneGraphEncoder};
+use crate::scene_graph_encoder::{GraphText, SceneGraphEncoder};
 use crate::unet::UNet2DConditionModel;
 use crate::weights::{TensorMap, VarMap, in_precision, load_strictly};
 use crate::{Error, Result};
@@ -105,26 +107,19 @@ pub(super) fn encoder_network(reference: &Pipeline, vars: &VarMap) -> Result<Sce
     })
 }
 
-/// The policy's scene-graph encoder, where it learns; what the text encoders say is encoded once, graph by graph.
+/// The policy's scene-graph encoder, where it learns, with what the text encoders say about every graph.
 pub(super) fn load_encoder(
     reference: &Pipeline,
     settings: &TrainerSettings,
     vars: &VarMap,
     graphs: &[GraphText],
+    cache: &TensorCache,
 ) -> Result<Option<TrainedEncoder>> {
     if !settings.trainable.moves_encoder() {
         return Ok(None);
     }
     let network = encoder_network(reference, vars)?;
-    let graphs = super::data_parallel::map(graphs, |graph| {
-        let tokens = vec![GraphTokens::prepare(graph, reference.tokenizer())?];
-        let features = GraphFeatures::encode(&tokens, |sequences| {
-            let features = reference.text_encoders().encode(sequences, reference.device())?;
-            Ok((features.hidden_states, features.pooled))
-        })?;
-        Ok((tokens, features))
-    })?;
-    Ok(Some(TrainedEncoder { network, graphs }))
+    Ok(Some(TrainedEncoder { network, graphs: encoded::texts(reference, graphs, cache)? }))
 }
 
 /// Moves every variable by normal noise of `std` times the deviation of its values; where all are zero (the upper half of

@@ -1,7 +1,8 @@
 //! Networks that compute in bf16 while what learns stays in f32.
 
 use super::gradient_tests::{SAMPLING, graphs, lora, pairs, pipeline};
-use super::optimizer::Gradients;
+use super::gradients::Gradients;
+use super::tensor_cache::{CacheLimits, TensorCache};
 use super::{Control, MixedPrecision, Trainable, Trainer, TrainerSettings};
 use crate::objective::{DiffusionDpo, ObjectiveSettings};
 use crate::pipeline::{GraphMode, Pipeline};
@@ -16,7 +17,8 @@ fn in_bf16() -> Arc<Pipeline> {
 
 fn trainer(reference: Arc<Pipeline>, settings: TrainerSettings, folder: &Path) -> Trainer {
     let pairs = pairs(3, false, SAMPLING);
-    Trainer::new(reference, &graphs(), pairs, settings, &folder.join("cache"), &mut |_| Control::Continue).unwrap()
+    let cache = TensorCache::new(&folder.join("cache"), CacheLimits::default());
+    Trainer::new(reference, &graphs(), pairs, settings, &cache, &mut |_| Control::Continue).unwrap()
 }
 
 fn settings(trainable: Trainable, mixed_precision: MixedPrecision) -> TrainerSettings {
@@ -25,10 +27,10 @@ fn settings(trainable: Trainable, mixed_precision: MixedPrecision) -> TrainerSet
 }
 
 fn cosine(a: &Gradients, b: &Gradients) -> f64 {
-    assert!(a.keys().eq(b.keys()), "the same parameters have gradients");
+    assert!(a.names().eq(b.names()), "the same parameters have gradients");
     let dot = |x: &Gradients, y: &Gradients| -> f64 {
-        let both = x.iter().flat_map(|(name, values)| values.iter().zip(&y[name]));
-        both.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+        let both = x.names().flat_map(|name| x.values(name).into_iter().zip(y.values(name)));
+        both.map(|(a, b)| f64::from(a) * f64::from(b)).sum()
     };
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }

@@ -56,10 +56,9 @@ pub struct CacheLimits {
 }
 
 impl Default for CacheLimits {
-    /// `DIPTYCH_CACHE_BYTES`, else 16 GiB; 1 GiB stays free.
+    /// 16 GiB; 1 GiB stays free.
     fn default() -> Self {
-        let asked = std::env::var("DIPTYCH_CACHE_BYTES").ok().and_then(|text| text.parse().ok());
-        Self { max_bytes: asked.unwrap_or(16 << 30), min_free_bytes: 1 << 30 }
+        Self { max_bytes: 16 << 30, min_free_bytes: 1 << 30 }
     }
 }
 
@@ -106,12 +105,7 @@ pub struct Wanted {
 
 impl TensorCache {
     /// A cache in `folder`, which need not be there yet.
-    pub fn new(folder: &Path) -> Self {
-        Self::with_limits(folder, CacheLimits::default())
-    }
-
-    /// As [`Self::new`], with limits of the caller's.
-    pub fn with_limits(folder: &Path, limits: CacheLimits) -> Self {
+    pub fn new(folder: &Path, limits: CacheLimits) -> Self {
         Self { folder: folder.to_owned(), limits }
     }
 

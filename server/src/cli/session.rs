@@ -9,6 +9,7 @@ use builder::model_registry::{Compute, ModelRegistry};
 use builder::store;
 use builder::task::{TaskContext, queue};
 use candle_core::Device;
+use models::trainer::tensor_cache::CacheLimits;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -48,7 +49,8 @@ impl Session {
             None => BlobStore::local(&data.join("blobs"))?,
         };
         let models = ModelRegistry::new(embedded_model::folder(&data)?, compute(global)?);
-        let context = TaskContext { pool, blobs, models, data, shutdown: CancellationToken::new() };
+        let cache_limits = CacheLimits { max_bytes: global.cache_bytes, ..CacheLimits::default() };
+        let context = TaskContext { pool, blobs, models, data, cache_limits, shutdown: CancellationToken::new() };
         stop_on_signals(context.shutdown.clone());
         Ok(Self { context, postgres, worker: None })
     }

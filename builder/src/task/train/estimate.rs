@@ -107,7 +107,7 @@ pub async fn estimate(context: &TaskContext, spec: &JobSpec) -> Result<Estimate>
 }
 
 fn threads() -> u64 {
-    num_cpus::get() as u64
+    models::trainer::data_parallel::num_threads() as u64
 }
 
 /// As it was measured on this machine, or as it is measured now.

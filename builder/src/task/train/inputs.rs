@@ -1,7 +1,6 @@
 //! What a trainer needs, out of the store: graphs, latents, and which paths can be replayed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use models::pipeline::{Pipeline, SampleSettings};
@@ -115,11 +114,6 @@ pub(super) async fn load(context: &TaskContext, spec: &JobSpec) -> Result<Inputs
     })
 }
 
-/// Where what frozen networks say is kept.
-pub(super) fn cache_folder(context: &TaskContext) -> PathBuf {
-    context.data.join("cache").join("trajectories")
-}
-
 /// What the paths of so many images take in the cache, replayed ones of `num_inference_steps` and inverted ones.
 pub(super) fn path_bytes(
     spec: &JobSpec,
@@ -185,7 +179,7 @@ async fn latents(context: &TaskContext, reference: &Arc<Pipeline>, origins: &[Ca
     if !without.is_empty() {
         let keys: Vec<String> = without.iter().map(|&place| origins[place].image_blob.clone()).collect();
         let (reference, blobs) = (Arc::clone(reference), context.blobs.clone());
-        let cache = TensorCache::new(&cache_folder(context));
+        let cache = context.cache();
         let encoded = on_thread(move || encoded(&reference, &blobs, &keys, &cache)).await?;
         latents.extend(without.into_iter().zip(encoded));
     }

@@ -141,7 +141,7 @@ impl<'a> Runner<'a> {
         let (comparison, mut selection) = evaluate::held_out(self.context, &*answerer).await?;
         selection.truncate(self.spec.evaluation.selection_graphs);
         let settings = trainer_settings(&self.spec, inputs.sampling);
-        let cache = inputs::cache_folder(self.context);
+        let cache = self.context.cache();
         let reference = Arc::clone(&inputs.reference);
         let sampling = inputs.sampling;
         let scratch = scratch_folder(self.context)?;

@@ -28,20 +28,20 @@ fn fetch(cache: &TensorCache, range: std::ops::Range<usize>, precision: Precisio
 }
 
 fn shards(folder: &Path) -> Vec<PathBuf> {
-    TensorCache::new(folder).files(SHARD).into_iter().map(|file| file.path).collect()
+    TensorCache::new(folder, ROOM).files(SHARD).into_iter().map(|file| file.path).collect()
 }
 
 #[test]
 fn rows_are_computed_once_whoever_asks_and_beside_whatever() {
     let folder = tempfile::tempdir().unwrap();
-    let cache = TensorCache::with_limits(folder.path(), ROOM);
+    let cache = TensorCache::new(folder.path(), ROOM);
     let (first, computed) = fetch(&cache, 0..150, Precision::Full);
     assert_eq!(computed, 150);
     assert!(first.iter().enumerate().all(|(i, values)| *values == row(i)));
     assert_eq!(shards(folder.path()).len(), 3);
     assert!(cache.files(LOCK).is_empty());
     // Other neighbours, and some that are new.
-    let (second, computed) = fetch(&TensorCache::with_limits(folder.path(), ROOM), 100..160, Precision::Full);
+    let (second, computed) = fetch(&TensorCache::new(folder.path(), ROOM), 100..160, Precision::Full);
     assert_eq!(computed, 10);
     assert!(second.iter().enumerate().all(|(i, values)| *values == row(100 + i)));
     let row =
@@ -53,7 +53,7 @@ fn rows_are_computed_once_whoever_asks_and_beside_whatever() {
 #[test]
 fn halves_are_read_as_they_were_computed_and_close_to_it() {
     let folder = tempfile::tempdir().unwrap();
-    let cache = TensorCache::with_limits(folder.path(), ROOM);
+    let cache = TensorCache::new(folder.path(), ROOM);
     let (computed, _) = fetch(&cache, 0..70, Precision::Half);
     let (read, again) = fetch(&cache, 0..70, Precision::Half);
     assert_eq!((again, &read), (0, &computed));
@@ -68,7 +68,7 @@ fn halves_are_read_as_they_were_computed_and_close_to_it() {
 #[test]
 fn what_f16_cannot_hold_is_kept_in_f32() {
     let folder = tempfile::tempdir().unwrap();
-    let cache = TensorCache::with_limits(folder.path(), ROOM);
+    let cache = TensorCache::new(folder.path(), ROOM);
     let rows = [vec![1e6f32, 1.5], vec![1e-9, -3e-9], vec![0.0, 0.0], vec![0.25, -8.0]];
     let wanted: Vec<Wanted> =
         (0..rows.len()).map(|i| Wanted { key: key([i.to_le_bytes().as_slice()]), length: 2 }).collect();
@@ -86,7 +86,7 @@ fn what_f16_cannot_hold_is_kept_in_f32() {
 #[test]
 fn a_stopped_fill_goes_on_with_what_is_missing() {
     let folder = tempfile::tempdir().unwrap();
-    let cache = TensorCache::with_limits(folder.path(), ROOM);
+    let cache = TensorCache::new(folder.path(), ROOM);
     let mut compute = |places: &[usize]| Ok(places.iter().map(|&place| row(place)).collect());
     let mut stop = |done: usize, _: usize| if done >= 64 { Err(Error::Stopped) } else { Ok(()) };
     let stopped = cache.fetch(&wanted(0..200), Precision::Half, &mut compute, &mut stop);
@@ -97,7 +97,7 @@ fn a_stopped_fill_goes_on_with_what_is_missing() {
 #[test]
 fn a_damaged_shard_is_computed_again() {
     let folder = tempfile::tempdir().unwrap();
-    let cache = TensorCache::with_limits(folder.path(), ROOM);
+    let cache = TensorCache::new(folder.path(), ROOM);
     let (whole, _) = fetch(&cache, 0..64, Precision::Half);
     let path = shards(folder.path()).remove(0);
     let good = fs_err::read(&path).unwrap();
@@ -117,21 +117,21 @@ fn a_damaged_shard_is_computed_again() {
 #[test]
 fn without_room_rows_are_computed_each_time_to_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
-    let short = TensorCache::with_limits(folder.path(), CacheLimits { min_free_bytes: u64::MAX, ..ROOM });
+    let short = TensorCache::new(folder.path(), CacheLimits { min_free_bytes: u64::MAX, ..ROOM });
     let (first, computed) = fetch(&short, 0..70, Precision::Half);
     assert_eq!((computed, shards(folder.path()).len()), (70, 0));
     assert_eq!(fetch(&short, 0..70, Precision::Half), (first.clone(), 70));
     // A folder that cannot be made.
     let file = folder.path().join("file");
     fs_err::write(&file, "").unwrap();
-    assert_eq!(fetch(&TensorCache::with_limits(&file.join("cache"), ROOM), 0..70, Precision::Half).0, first);
-    assert_eq!(fetch(&TensorCache::with_limits(folder.path(), ROOM), 0..70, Precision::Half), (first, 70));
+    assert_eq!(fetch(&TensorCache::new(&file.join("cache"), ROOM), 0..70, Precision::Half).0, first);
+    assert_eq!(fetch(&TensorCache::new(folder.path(), ROOM), 0..70, Precision::Half), (first, 70));
 }
 
 #[test]
 fn the_longest_unused_go_first_and_never_what_is_in_use() {
     let folder = tempfile::tempdir().unwrap();
-    let cache = TensorCache::with_limits(folder.path(), ROOM);
+    let cache = TensorCache::new(folder.path(), ROOM);
     let age = |paths: &[PathBuf], hours: u64| {
         for path in paths {
             let file = fs_err::File::options().append(true).open(path).unwrap();
@@ -148,7 +148,7 @@ fn the_longest_unused_go_first_and_never_what_is_in_use() {
     let waste = folder.path().join("x.shard.7.partial");
     fs_err::write(&waste, "half").unwrap();
     age(std::slice::from_ref(&waste), 30);
-    let tight = TensorCache::with_limits(folder.path(), CacheLimits { max_bytes: 2 * bytes[0] + 100, ..ROOM });
+    let tight = TensorCache::new(folder.path(), CacheLimits { max_bytes: 2 * bytes[0] + 100, ..ROOM });
     fetch(&tight, 128..192, Precision::Full);
     assert!(!waste.exists());
     assert_eq!(fetch(&cache, 0..64, Precision::Full).1, 0);
@@ -161,7 +161,7 @@ fn two_that_fill_at_once_share_the_work() {
     let folder = tempfile::tempdir().unwrap();
     let (barrier, computed) = (Barrier::new(2), AtomicUsize::new(0));
     let work = || {
-        let cache = TensorCache::with_limits(folder.path(), ROOM);
+        let cache = TensorCache::new(folder.path(), ROOM);
         barrier.wait();
         let mut compute = |places: &[usize]| {
             computed.fetch_add(places.len(), Ordering::Relaxed);

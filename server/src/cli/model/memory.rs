@@ -8,6 +8,7 @@ use candle_core::Device;
 use clap::Args;
 use models::objective::{InversionDpo, ObjectiveSettings, PathSource, TimestepReduction};
 use models::pipeline::{Pipeline, SampleSettings};
+use models::trainer::tensor_cache::{CacheLimits, TensorCache};
 use models::trainer::{Control, Trainer, TrainerSettings};
 use serde_json::{Value, json};
 
@@ -105,9 +106,10 @@ fn measure(model: &Path, timesteps: usize, batch_size: usize) -> anyhow::Result<
         ..TrainerSettings::default()
     };
     let (graphs, pairs) = noise_pairs::draw(&reference, batch_size)?;
-    let cache = tempfile::tempdir()?;
+    let folder = tempfile::tempdir()?;
+    let cache = TensorCache::new(folder.path(), CacheLimits::default());
     let mut go_on = |_| Control::Continue;
-    let mut trainer = Trainer::new(reference, &graphs, pairs, settings, cache.path(), &mut go_on)?;
+    let mut trainer = Trainer::new(reference, &graphs, pairs, settings, &cache, &mut go_on)?;
     // Forgets the peak of what came before the steps (proc(5), clear_refs).
     fs_err::write("/proc/self/clear_refs", "5")?;
     let before = status_mib("VmRSS:")?;

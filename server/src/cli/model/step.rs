@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use clap::Args;
 use models::pipeline::Pipeline;
+use models::trainer::tensor_cache::{CacheLimits, TensorCache};
 use models::trainer::{Control, Trainer, TrainerSettings};
 use serde_json::json;
 
@@ -40,10 +41,11 @@ impl Step {
         let reference =
             Arc::new(Pipeline::load_in(&self.model, global.compute_dtype.dtype(), &session::device(global)?)?);
         let (graphs, pairs) = noise_pairs::draw(&reference, self.pairs as usize)?;
-        let cache = tempfile::tempdir()?;
+        let folder = tempfile::tempdir()?;
+        let cache = TensorCache::new(folder.path(), CacheLimits::default());
         let mut go_on = |_| Control::Continue;
         let begun = Instant::now();
-        let mut trainer = Trainer::new(reference, &graphs, pairs, settings, cache.path(), &mut go_on)?;
+        let mut trainer = Trainer::new(reference, &graphs, pairs, settings, &cache, &mut go_on)?;
         let preparation = begun.elapsed().as_secs_f64();
         trainer.step()?;
         let mut seconds = Vec::with_capacity(self.steps as usize);

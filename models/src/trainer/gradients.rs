@@ -1,0 +1,106 @@
+//! Gradients of the parameters, where the parameters are: nothing of them is copied to the host on an accelerator.
+
+use crate::weights::VarMap;
+use crate::{Result, ops};
+use candle_core::{DType, Tensor};
+use std::collections::BTreeMap;
+
+/// The gradient of a loss by parameter's name, in the parameter's shape; parameters that the loss does not touch are left out.
+#[derive(Clone, Debug, Default)]
+pub struct Gradients(BTreeMap<String, Tensor>);
+
+impl Gradients {
+    /// Those of `loss`.
+    ///
+    /// # Errors
+    /// Candle's.
+    pub fn of(vars: &VarMap, loss: &Tensor) -> Result<Self> {
+        let store = ops::backward(loss)?;
+        Ok(vars
+            .iter()
+            .filter_map(|(name, var)| store.get(var.as_tensor()).map(|gradient| (name.clone(), gradient.clone())))
+            .collect())
+    }
+
+    /// That of a parameter.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.0.get(name)
+    }
+
+    /// Names of the parameters that have one, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// Adds those of another loss.
+    ///
+    /// # Errors
+    /// Candle's.
+    pub fn add(&mut self, other: Self) -> Result<()> {
+        for (name, gradient) in other.0 {
+            match self.0.get_mut(&name) {
+                Some(sum) => *sum = (&*sum + gradient)?,
+                None => {
+                    self.0.insert(name, gradient);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Multiplies all by `factor`.
+    ///
+    /// # Errors
+    /// Candle's.
+    pub fn scale(&mut self, factor: f64) -> Result<()> {
+        self.0.values_mut().try_for_each(|gradient| {
+            *gradient = (&*gradient * factor)?;
+            Ok(())
+        })
+    }
+
+    /// Euclidean norm over all: on CPU summed in f64 in the order of the names; elsewhere one number a parameter is summed
+    /// there, and one comes back.
+    ///
+    /// # Errors
+    /// Candle's.
+    pub fn norm(&self) -> Result<f64> {
+        if self.0.values().all(|gradient| gradient.device().is_cpu()) {
+            let mut sum = 0.0f64;
+            for gradient in self.0.values() {
+                ops::with_slice(&gradient.contiguous()?, |values| {
+                    sum = values.iter().fold(sum, |sum, g| sum + f64::from(*g) * f64::from(*g));
+                    Ok(())
+                })?;
+            }
+            return Ok(sum.sqrt());
+        }
+        let squares =
+            self.0.values().map(|gradient| Ok(gradient.sqr()?.sum_all()?)).collect::<Result<Vec<Tensor>>>()?;
+        Ok(Tensor::stack(&squares, 0)?.to_dtype(DType::F64)?.sum_all()?.sqrt()?.to_scalar::<f64>()?)
+    }
+
+    /// Scales all down so that their norm is at most `max_norm`; returns the norm before.
+    ///
+    /// # Errors
+    /// Candle's.
+    pub fn clip(&mut self, max_norm: f64) -> Result<f64> {
+        let norm = self.norm()?;
+        if norm > max_norm && norm.is_finite() {
+            self.scale(max_norm / norm)?;
+        }
+        Ok(norm)
+    }
+
+    /// That of a parameter as numbers, `[n]`; a test's.
+    #[cfg(test)]
+    pub(super) fn values(&self, name: &str) -> Vec<f32> {
+        self.0[name].flatten_all().unwrap().to_vec1().unwrap()
+    }
+}
+
+impl FromIterator<(String, Tensor)> for Gradients {
+    fn from_iter<I: IntoIterator<Item = (String, Tensor)>>(gradients: I) -> Self {
+        Self(gradients.into_iter().collect())
+    }
+}
