@@ -2,7 +2,7 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-use super::{Activation, Padding};
+use super::{Activation, Padding, checkpoint};
 
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: usize, padding: Padding) -> Result<Tensor> {
     let Padding { left, right, top, bottom } = padding;
@@ -77,21 +77,52 @@ pub fn softmax(x: &Tensor) -> Result<Tensor> {
 
 /// Query rows at a time: the scores of more would not fit for large images.
 const QUERY_ROWS: usize = 1024;
+/// So many scores a head are not kept for the way back, which computes them again.
+const SCORES_TO_KEEP: usize = 1 << 16;
 
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, scale: f64, causal: bool) -> Result<Tensor> {
-    let (images, queries, width) = q.dims3()?;
-    let keys = k.dim(1)?;
-    let split =
-        |x: &Tensor, length: usize| x.reshape((images, length, heads, width / heads))?.transpose(1, 2)?.contiguous();
-    let (q, k, v) = (split(q, queries)?, split(k, keys)?, split(v, keys)?);
-    let turned = k.transpose(2, 3)?.contiguous()?;
+    let (queries, keys) = (q.dim(1)?, k.dim(1)?);
+    let learns = q.track_op() || k.track_op() || v.track_op();
     let mut parts = Vec::new();
-    for start in (0..queries).step_by(QUERY_ROWS) {
-        let rows = QUERY_ROWS.min(queries - start);
-        let scores = (q.narrow(2, start, rows)?.contiguous()?.matmul(&turned)? * scale)?;
-        let scores = wide(&scores)?;
-        let scores = if causal {
-            let mask: Vec<f32> = (start..start + rows)
+    for first in (0..queries).step_by(QUERY_ROWS) {
+        let rows = QUERY_ROWS.min(queries - first);
+        let of_rows = QueryRows { heads, scale, first, causal };
+        let q = q.narrow(1, first, rows)?;
+        parts.push(if learns && rows * keys > SCORES_TO_KEEP {
+            // One tensor, as a checkpointed part has one input.
+            let all = Tensor::cat(&[&q, k, v], 1)?;
+            checkpoint(&all, move |all| {
+                let part = |start: usize, length: usize| all.narrow(1, start, length);
+                of_rows.attention(&part(0, rows)?, &part(rows, keys)?, &part(rows + keys, keys)?)
+            })?
+        } else {
+            of_rows.attention(&q, k, v)?
+        });
+    }
+    Tensor::cat(&parts, 1)
+}
+
+/// Some rows of the scores.
+#[derive(Clone, Copy)]
+struct QueryRows {
+    heads: usize,
+    scale: f64,
+    /// Place of the first query.
+    first: usize,
+    causal: bool,
+}
+
+impl QueryRows {
+    fn attention(self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
+        let (images, rows, width) = q.dims3()?;
+        let keys = k.dim(1)?;
+        let split = |x: &Tensor, length: usize| {
+            x.reshape((images, length, self.heads, width / self.heads))?.transpose(1, 2)?.contiguous()
+        };
+        let (q, k, v) = (split(q, rows)?, split(k, keys)?, split(v, keys)?);
+        let scores = wide(&(q.matmul(&k.transpose(2, 3)?.contiguous()?)? * self.scale)?)?;
+        let scores = if self.causal {
+            let mask: Vec<f32> = (self.first..self.first + rows)
                 .flat_map(|i| (0..keys).map(move |j| if j > i { f32::NEG_INFINITY } else { 0. }))
                 .collect();
             let mask = Tensor::from_vec(mask, (rows, keys), q.device())?.to_dtype(scores.dtype())?;
@@ -99,9 +130,9 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, scale: f64, c
         } else {
             scores
         };
-        parts.push(softmax(&scores)?.to_dtype(v.dtype())?.matmul(&v)?);
+        let mixed = softmax(&scores)?.to_dtype(v.dtype())?.matmul(&v)?;
+        mixed.transpose(1, 2)?.reshape((images, rows, width))
     }
-    Tensor::cat(&parts, 2)?.transpose(1, 2)?.reshape((images, queries, width))
 }
 
 pub fn silu(x: &Tensor) -> Result<Tensor> {
@@ -129,4 +160,37 @@ pub fn geglu(x: &Tensor) -> Result<Tensor> {
 pub fn upsample_nearest2x(x: &Tensor) -> Result<Tensor> {
     let (_, _, height, width) = x.dims4()?;
     x.upsample_nearest2d(2 * height, 2 * width)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::backward;
+    use candle_core::{Device, Var};
+
+    /// Scores that are not kept, in several parts, are computed again to the gradients of those that are.
+    #[test]
+    fn long_attention_has_the_gradients_of_one_matrix_of_scores() {
+        let (queries, keys, heads, width) = (QUERY_ROWS + 150, 80, 2, 6);
+        for causal in [false, true] {
+            let random = |length: usize| {
+                let tensor = Tensor::randn(0f64, 1., (2, length, width), &Device::Cpu).unwrap();
+                Var::from_tensor(&tensor).unwrap()
+            };
+            let (q, k, v) = (random(queries), random(keys), random(keys));
+            let weights = Tensor::randn(0f64, 1., (2, queries, width), &Device::Cpu).unwrap();
+            let ours = attention(&q, &k, &v, heads, 0.7, causal).unwrap();
+            let whole = QueryRows { heads, scale: 0.7, first: 0, causal }.attention(&q, &k, &v).unwrap();
+            let gradients = |y: &Tensor| {
+                let store = backward(&(y * &weights).unwrap().sum_all().unwrap()).unwrap();
+                [&q, &k, &v].map(|var| store.get(var.as_tensor()).unwrap().flatten_all().unwrap().to_vec1().unwrap())
+            };
+            let (found, expected): ([Vec<f64>; 3], _) = (gradients(&ours), gradients(&whole));
+            let values = |y: &Tensor| y.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            let all = found.into_iter().zip(expected).chain([(values(&ours), values(&whole))]);
+            for (found, expected) in all {
+                assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-10));
+            }
+        }
+    }
 }
