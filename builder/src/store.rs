@@ -40,6 +40,7 @@ pub mod score_failure;
 pub mod score_run;
 pub mod setting;
 pub mod state;
+mod task_row;
 pub mod token;
 pub mod vote;
 pub mod webhook;

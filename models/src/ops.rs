@@ -24,7 +24,7 @@ use candle_core::{DType, Device, Result, Tensor};
 
 pub use checkpoint::{Checkpoints, checkpoint, checkpoints, keeps_input_alone};
 pub use convolution::Padding;
-pub use gradient::backward;
+pub use gradient::{backward, backward_onto};
 pub use normalization::Activation;
 pub use threads::{divide_no_candle_operator, threads, with_threads};
 

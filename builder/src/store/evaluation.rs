@@ -8,7 +8,10 @@ use uuid::Uuid;
 
 use super::page::{self, Page};
 use super::state::{EvaluationKind, EvaluationRole, TaskState};
+use super::task_row::task_row;
 use crate::Result;
+
+task_row!("evaluation": update_state, fail, set_progress);
 
 #[derive(Clone, Debug)]
 pub struct Evaluation {
@@ -132,41 +135,6 @@ pub async fn unfinished(conn: &mut PgConnection) -> Result<Vec<Uuid>> {
     )
     .fetch_all(conn)
     .await?)
-}
-
-/// Compare-and-set; false when the state was none of `from`. Sets the times that belong to `to`.
-pub async fn update_state(conn: &mut PgConnection, id: Uuid, from: &[TaskState], to: TaskState) -> Result<bool> {
-    let from: Vec<String> = from.iter().map(ToString::to_string).collect();
-    let done = sqlx::query!(
-        "UPDATE evaluation SET state = $3,
-             started_at = CASE WHEN $3 = 'running'::task_state THEN coalesce(started_at, now()) ELSE started_at END,
-             finished_at = CASE WHEN $3 IN ('succeeded', 'failed', 'cancelled') THEN now() END
-         WHERE id = $1 AND state::text = ANY ($2)",
-        id,
-        &from,
-        to as TaskState,
-    )
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// Ends an unfinished evaluation with its reason.
-pub async fn fail(conn: &mut PgConnection, id: Uuid, error: &Value) -> Result<bool> {
-    let done = sqlx::query!(
-        "UPDATE evaluation SET state = 'failed', error = $2, finished_at = now()
-         WHERE id = $1 AND state IN ('queued', 'running')",
-        id,
-        error,
-    )
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-pub async fn set_progress(conn: &mut PgConnection, id: Uuid, done: i64, total: i64) -> Result<()> {
-    sqlx::query!("UPDATE evaluation SET done = $2, total = $3 WHERE id = $1", id, done, total).execute(conn).await?;
-    Ok(())
 }
 
 /// The result; the state is changed apart from it.

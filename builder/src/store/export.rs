@@ -7,7 +7,10 @@ use uuid::Uuid;
 
 use super::page::{self, Page};
 use super::state::TaskState;
+use super::task_row::task_row;
 use crate::Result;
+
+task_row!("export": set_progress);
 
 #[derive(Clone, Debug)]
 pub struct Export {
@@ -97,11 +100,6 @@ pub async fn start(conn: &mut PgConnection, id: Uuid) -> Result<bool> {
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)
-}
-
-pub async fn set_progress(conn: &mut PgConnection, id: Uuid, done: i64, total: i64) -> Result<()> {
-    sqlx::query!("UPDATE export SET done = $2, total = $3 WHERE id = $1", id, done, total).execute(conn).await?;
-    Ok(())
 }
 
 pub async fn finish(conn: &mut PgConnection, id: Uuid, state: TaskState, error: Option<&Value>) -> Result<()> {

@@ -7,7 +7,10 @@ use uuid::Uuid;
 
 use super::page::{self, Page};
 use super::state::TaskState;
+use super::task_row::task_row;
 use crate::Result;
+
+task_row!("frechet_distance": fail);
 
 #[derive(Clone, Debug)]
 pub struct FrechetDistance {
@@ -119,19 +122,6 @@ pub async fn succeed(conn: &mut PgConnection, id: Uuid, result: &Value) -> Resul
          WHERE id = $1 AND state IN ('queued', 'running')",
         id,
         result,
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Ends an unfinished one with its reason.
-pub async fn fail(conn: &mut PgConnection, id: Uuid, error: &Value) -> Result<()> {
-    sqlx::query!(
-        "UPDATE frechet_distance SET state = 'failed', error = $2, finished_at = now()
-         WHERE id = $1 AND state IN ('queued', 'running')",
-        id,
-        error,
     )
     .execute(conn)
     .await?;

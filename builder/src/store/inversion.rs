@@ -7,7 +7,10 @@ use uuid::Uuid;
 
 use super::page::{self, Page};
 use super::state::{InverseLabel, TaskState};
+use super::task_row::task_row;
 use crate::Result;
+
+task_row!("inversion": fail, set_progress);
 
 #[derive(Clone, Debug)]
 pub struct Inversion {
@@ -114,11 +117,6 @@ pub async fn start(conn: &mut PgConnection, id: Uuid) -> Result<bool> {
     Ok(done.rows_affected() == 1)
 }
 
-pub async fn set_progress(conn: &mut PgConnection, id: Uuid, done: i64, total: i64) -> Result<()> {
-    sqlx::query!("UPDATE inversion SET done = $2, total = $3 WHERE id = $1", id, done, total).execute(conn).await?;
-    Ok(())
-}
-
 /// Ends an unfinished one with its result.
 pub async fn succeed(conn: &mut PgConnection, id: Uuid, result: &Value) -> Result<bool> {
     let done = sqlx::query!(
@@ -126,19 +124,6 @@ pub async fn succeed(conn: &mut PgConnection, id: Uuid, result: &Value) -> Resul
          WHERE id = $1 AND state IN ('queued', 'running')",
         id,
         result,
-    )
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// Ends an unfinished one with its reason.
-pub async fn fail(conn: &mut PgConnection, id: Uuid, error: &Value) -> Result<bool> {
-    let done = sqlx::query!(
-        "UPDATE inversion SET state = 'failed', error = $2, finished_at = now()
-         WHERE id = $1 AND state IN ('queued', 'running')",
-        id,
-        error,
     )
     .execute(conn)
     .await?;

@@ -294,5 +294,6 @@ async fn looked_at(
 
 /// Writes down that the distance cannot be computed.
 pub async fn fail(context: &TaskContext, id: Uuid, error: &Error) -> Result<()> {
-    frechet_distance::fail(&mut *context.pool.acquire().await?, id, &error_json(error)).await
+    frechet_distance::fail(&mut *context.pool.acquire().await?, id, &error_json(error)).await?;
+    Ok(())
 }

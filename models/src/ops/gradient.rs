@@ -19,7 +19,16 @@ thread_local! {
 /// # Errors
 /// Those of the operators.
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
-    let outer = GATHERED.replace(Some(GradStore::default()));
+    backward_onto(loss, GradStore::default())
+}
+
+/// `before` and the gradients of `loss`; what operators and parts hand over is added where it arises, so that nowhere all
+/// gradients are there twice.
+///
+/// # Errors
+/// Those of the operators.
+pub fn backward_onto(loss: &Tensor, before: GradStore) -> Result<GradStore> {
+    let outer = GATHERED.replace(Some(before));
     let store = loss.backward();
     let gathered = GATHERED.replace(outer);
     let mut store = store?;

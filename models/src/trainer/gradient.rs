@@ -55,6 +55,16 @@ struct Report {
     drifts: Vec<Tensor>,
 }
 
+impl Report {
+    fn add(&mut self, other: Self) -> Result<()> {
+        self.gradients.add(other.gradients)?;
+        self.logits.extend(other.logits);
+        self.losses.extend(other.losses);
+        self.drifts.extend(other.drifts);
+        Ok(())
+    }
+}
+
 /// Loss and gradient of `objective` on the pairs `drawn`.
 pub(super) fn of_batch(
     networks: &Networks,
@@ -63,30 +73,40 @@ pub(super) fn of_batch(
     component: &Component,
     drawn: &[Drawn],
 ) -> Result<Outcome> {
+    // An accelerator is filled by one shard, and has no room for the gradients of several.
+    let one_by_one = !networks.reference.device().is_cpu();
+    of_shards(networks, settings, objective, component, drawn, one_by_one)
+}
+
+/// As [`of_batch`]; shards go `one_by_one`, or each on a thread of its own.
+pub(super) fn of_shards(
+    networks: &Networks,
+    settings: &TrainerSettings,
+    objective: &ObjectiveSettings,
+    component: &Component,
+    drawn: &[Drawn],
+    one_by_one: bool,
+) -> Result<Outcome> {
     let asked = Asked { networks, settings, objective, component, total: drawn.len() as f64 };
-    let sums = asked.loss_of_sum();
-    let pairs_per_shard = if sums { 1 } else { PAIRS_PER_SHARD };
+    let pairs_per_shard = if asked.loss_of_sum() { 1 } else { PAIRS_PER_SHARD };
     let shards: Vec<&[Drawn]> = drawn.chunks(pairs_per_shard).collect();
-    let shards_per_round = settings.batch_size.div_ceil(pairs_per_shard);
-    let mut gradients = Gradients::default();
     let mut whole = Report::default();
-    for round in shards.chunks(shards_per_round) {
-        let reports = data_parallel::map(round, |shard| match objective {
-            ObjectiveSettings::Sft(_) => asked.winners(shard),
-            _ if sums => asked.sum(shard),
-            _ => asked.each(shard),
-        })?;
-        for report in reports {
-            gradients.add(report.gradients)?;
-            whole.logits.extend(report.logits);
-            whole.losses.extend(report.losses);
-            whole.drifts.extend(report.drifts);
+    if one_by_one {
+        shards.iter().try_for_each(|shard| asked.ask(shard, &mut whole))?;
+    } else {
+        for round in shards.chunks(settings.batch_size.div_ceil(pairs_per_shard)) {
+            let reports = data_parallel::map(round, |shard| {
+                let mut report = Report::default();
+                asked.ask(shard, &mut report)?;
+                Ok(report)
+            })?;
+            reports.into_iter().try_for_each(|report| whole.add(report))?;
         }
     }
     let mean = |of: &[Tensor]| Ok::<_, Error>(numbers(of)?.into_iter().sum::<f64>() / asked.total);
     let (logits, losses, drift) = (numbers(&whole.logits)?, mean(&whole.losses)?, mean(&whole.drifts)?);
     let pairs = (!logits.is_empty()).then(|| summarize(&logits, settings.preference));
-    Ok(Outcome { gradients, loss: pairs.map_or(losses, |pairs| pairs.loss), pairs, drift })
+    Ok(Outcome { gradients: whole.gradients, loss: pairs.map_or(losses, |pairs| pairs.loss), pairs, drift })
 }
 
 /// All values, in order.
@@ -134,52 +154,59 @@ impl Asked<'_> {
         }
     }
 
+    /// Adds what there is to say of a shard to `report`.
+    fn ask(&self, shard: &[Drawn], report: &mut Report) -> Result<()> {
+        match self.objective {
+            ObjectiveSettings::Sft(_) => self.winners(shard, report),
+            _ if self.loss_of_sum() => self.sum(shard, report),
+            _ => self.each(shard, report),
+        }
+    }
+
     /// A loss for each timestep of each pair.
-    fn each(&self, shard: &[Drawn]) -> Result<Report> {
+    fn each(&self, shard: &[Drawn], report: &mut Report) -> Result<()> {
         let count = self.num_timesteps(shard)?;
-        let mut report = Report::default();
         for i in 0..count {
             let (logits, drift) = self.logits(shard, (i, count))?;
             let loss = (self.settings.preference.losses(&logits)?.sum_all()? / (self.total * count as f64))?;
-            report.gradients.add(Gradients::of(self.networks.vars, &loss)?)?;
+            report.gradients.gather(self.networks.vars, &loss)?;
             report.logits.push(logits.detach());
             report.drifts.push((drift / count as f64)?);
         }
-        Ok(report)
+        Ok(())
     }
 
     /// One loss for all timesteps of a pair; the shard is a single pair, since each has a slope of its own.
-    fn sum(&self, shard: &[Drawn]) -> Result<Report> {
+    fn sum(&self, shard: &[Drawn], report: &mut Report) -> Result<()> {
         let count = self.num_timesteps(shard)?;
         // The parts of a four-term logit are each as large as the whole; those of a published one have their weights.
         let share = if self.objective.two_term().is_some() { 1.0 } else { 1.0 / count as f64 };
-        let mut report = Report::default();
+        let mut gradients = Gradients::default();
         let mut parts_of_logit = Vec::with_capacity(count);
         for i in 0..count {
             let (parts, drift) = self.logits(shard, (i, count))?;
             let part = (parts.sum_all()? * share)?;
-            report.gradients.add(Gradients::of(self.networks.vars, &part)?)?;
+            gradients.gather(self.networks.vars, &part)?;
             parts_of_logit.push(part.detach());
             report.drifts.push((drift / count as f64)?);
         }
         let logit: f64 = numbers(&parts_of_logit)?.into_iter().sum();
-        report.gradients.scale(self.settings.preference.slope(logit) / self.total)?;
+        gradients.scale(self.settings.preference.slope(logit) / self.total)?;
+        report.gradients.add(gradients)?;
         report.logits.push(Tensor::new(&[logit], &Device::Cpu)?);
-        Ok(report)
+        Ok(())
     }
 
     /// No pairs: the loss of the winners alone.
-    fn winners(&self, shard: &[Drawn]) -> Result<Report> {
+    fn winners(&self, shard: &[Drawn], report: &mut Report) -> Result<()> {
         let (states, target) = states::noised(shard, self.networks, Sides::Winners)?;
         let conditions = self.networks.conditions(shard, Sides::Winners)?;
         let (policy, reference) = self.networks.predict(&states, &conditions, 1.0)?;
         let losses = mean_squared_errors(&policy, &target)?.sum_all()?;
-        Ok(Report {
-            gradients: Gradients::of(self.networks.vars, &(&losses / self.total)?)?,
-            losses: vec![losses.detach()],
-            drifts: vec![drift(&policy, &reference, shard.len())?],
-            ..Report::default()
-        })
+        report.gradients.gather(self.networks.vars, &(&losses / self.total)?)?;
+        report.losses.push(losses.detach());
+        report.drifts.push(drift(&policy, &reference, shard.len())?);
+        Ok(())
     }
 
     /// The part of each pair's logit at the `i`-th of its `count` timesteps, `[p]`, and the sum of its drifts.

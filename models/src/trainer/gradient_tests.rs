@@ -9,7 +9,7 @@ use super::tensor_cache::{CacheLimits, TensorCache};
 use super::{ImageInput, PairInput, Trainable, Trainer, TrainerSettings, parameters, path_settings, paths_of};
 use crate::objective::{
     DiffusionDpo, InversionDpo, InversionDpoOfficial, InversionDpoPublished, ObjectiveSettings, PathSource, PathTarget,
-    Preference, PreferenceForm, Reduction, Start, TimestepReduction, Weighting,
+    Preference, PreferenceForm, Reduction, Sft, Start, TimestepReduction, Weighting,
 };
 use crate::pipeline::{Conditioning, GraphMode, Pipeline, SampleSettings};
 use crate::scene_graph_encoder::{GraphFeatures, GraphText, GraphTokens};
@@ -112,6 +112,11 @@ impl Bench {
     }
 
     fn ours(&self) -> (f64, Gradients) {
+        let outcome = self.outcome(false);
+        (outcome.loss, outcome.gradients)
+    }
+
+    fn outcome(&self, one_by_one: bool) -> gradient::Outcome {
         let reference = pipeline();
         let networks = Networks {
             policy: &self.policy,
@@ -121,9 +126,8 @@ impl Bench {
             encoder: self.encoder.as_ref(),
             vars: &self.vars,
         };
-        let objective = &self.component.objective;
-        let outcome = gradient::of_batch(&networks, &self.settings, objective, &self.component, &self.drawn()).unwrap();
-        (outcome.loss, outcome.gradients)
+        let (objective, drawn) = (&self.component.objective, self.drawn());
+        gradient::of_shards(&networks, &self.settings, objective, &self.component, &drawn, one_by_one).unwrap()
     }
 
     /// The prediction at one state for graph `condition`, straight from the network.
@@ -443,6 +447,17 @@ fn every_objective_moves_and_resumes() {
     }
 }
 
+/// Every parameter's within 1e-5 of the norm of the whole.
+fn assert_same(ours: &Gradients, theirs: &Gradients) {
+    assert!(ours.names().eq(theirs.names()));
+    let largest = ours.norm().unwrap();
+    for name in ours.names() {
+        let both = ours.values(name).into_iter().zip(theirs.values(name));
+        let difference = both.map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
+        assert!(f64::from(difference) <= 1e-5 * largest, "{name}: {difference} of {largest}");
+    }
+}
+
 /// Blocks that are computed again give the gradients that kept ones give, whatever learns.
 #[test]
 fn checkpointed_gradients_are_the_same() {
@@ -455,12 +470,27 @@ fn checkpointed_gradients_are_the_same() {
         bench.policy = bench.policy.with_gradient_checkpointing(true);
         let (again, computed_again) = bench.ours();
         assert_eq!(loss, again);
-        assert!(kept.names().eq(computed_again.names()));
-        let largest = kept.norm().unwrap();
-        for name in kept.names() {
-            let both = kept.values(name).into_iter().zip(computed_again.values(name));
-            let difference = both.map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
-            assert!(f64::from(difference) <= 1e-5 * largest, "{trainable:?} {name}: {difference} of {largest}");
+        assert_same(&kept, &computed_again);
+    }
+}
+
+/// On an accelerator shards go one by one, and their gradients are added where they arise.
+#[test]
+fn shards_one_by_one_have_the_gradient_of_shards_side_by_side() {
+    let sum = InversionDpo { num_timesteps: 3, timestep_reduction: TimestepReduction::Sum, ..InversionDpo::default() };
+    for objective in [
+        ObjectiveSettings::DiffusionDpo(DiffusionDpo::default()),
+        ObjectiveSettings::InversionDpo(sum),
+        ObjectiveSettings::Sft(Sft::default()),
+    ] {
+        for checkpointing in [false, true] {
+            let mut bench = Bench::new(objective.clone(), lora(), Preference::default());
+            bench.settings.gradient_accumulation_steps = 3;
+            bench.policy = bench.policy.with_gradient_checkpointing(checkpointing);
+            let [together, alone] = [false, true].map(|one_by_one| bench.outcome(one_by_one));
+            let close = |a: f64, b: f64| (a - b).abs() <= 1e-6 * a.abs().max(1.0);
+            assert!(close(together.loss, alone.loss) && close(together.drift, alone.drift));
+            assert_same(&together.gradients, &alone.gradients);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::weights::VarMap;
 use crate::{Result, ops};
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
 use std::collections::BTreeMap;
 
@@ -15,11 +16,26 @@ impl Gradients {
     /// # Errors
     /// Candle's.
     pub fn of(vars: &VarMap, loss: &Tensor) -> Result<Self> {
-        let store = ops::backward(loss)?;
-        Ok(vars
-            .iter()
-            .filter_map(|(name, var)| store.get(var.as_tensor()).map(|gradient| (name.clone(), gradient.clone())))
-            .collect())
+        let mut gradients = Self::default();
+        gradients.gather(vars, loss)?;
+        Ok(gradients)
+    }
+
+    /// Adds those of `loss`, with little memory beside: where parts of the network are checkpointed, one part's.
+    ///
+    /// # Errors
+    /// Candle's.
+    pub fn gather(&mut self, vars: &VarMap, loss: &Tensor) -> Result<()> {
+        let mut before = GradStore::default();
+        for (name, gradient) in std::mem::take(&mut self.0) {
+            if let Some(var) = vars.get(&name) {
+                before.insert(var.as_tensor(), gradient);
+            }
+        }
+        let mut all = ops::backward_onto(loss, before)?;
+        let found = vars.iter().filter_map(|(name, var)| Some((name.clone(), all.remove(var.as_tensor())?)));
+        self.0 = found.collect();
+        Ok(())
     }
 
     /// That of a parameter.

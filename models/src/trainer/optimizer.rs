@@ -13,7 +13,7 @@ use crate::weights::{TensorMap, VarMap};
 use crate::{Error, Result};
 use adafactor::Adafactor;
 use adamw::AdamW;
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Tensor};
 use parameter::Parameter;
 use rayon::prelude::*;
 use rule::{Rule, Step};
@@ -34,6 +34,8 @@ pub enum OptimizerKind {
 pub struct Optimizer {
     rule: Box<dyn Rule>,
     ema_decay: f32,
+    /// Whether parameters are moved by a loop over their values, not by tensor operations.
+    in_one_pass: bool,
     step: u64,
     parameters: Vec<Parameter>,
 }
@@ -48,16 +50,16 @@ impl Optimizer {
             OptimizerKind::Adamw => Box::new(AdamW { weight_decay }),
             OptimizerKind::Adafactor => Box::new(Adafactor { weight_decay }),
         };
-        Self::placed(rule, vars, ema_decay, |var| var.device().is_cpu())
+        let in_one_pass = vars.values().all(|var| var.device().is_cpu());
+        Self::placed(rule, vars, ema_decay, in_one_pass)
     }
 
-    /// `in_one_pass`: whether a parameter is moved by a loop over its values, not by tensor operations.
-    fn placed(rule: Box<dyn Rule>, vars: &VarMap, ema_decay: f32, in_one_pass: impl Fn(&Var) -> bool) -> Result<Self> {
+    fn placed(rule: Box<dyn Rule>, vars: &VarMap, ema_decay: f32, in_one_pass: bool) -> Result<Self> {
         let parameters = vars
             .iter()
-            .map(|(name, var)| Parameter::new(name, var, &*rule, ema_decay > 0.0, in_one_pass(var)))
+            .map(|(name, var)| Parameter::new(name, var, &*rule, ema_decay > 0.0, in_one_pass))
             .collect::<Result<_>>()?;
-        Ok(Self { rule, ema_decay, step: 0, parameters })
+        Ok(Self { rule, ema_decay, in_one_pass, step: 0, parameters })
     }
 
     /// Lets the parameters whose name begins with `prefix` learn at `share` of the rate.
@@ -80,13 +82,19 @@ impl Optimizer {
         self.step += 1;
         let (number, decay) = (self.step, average_decay(self.ema_decay, self.step));
         let rule = &*self.rule;
-        self.parameters.par_iter_mut().try_for_each(|one| match gradients.get(&one.name) {
+        let update = |one: &mut Parameter| match gradients.get(&one.name) {
             Some(gradient) => {
                 let step = Step { number, learning_rate, share: one.share };
                 one.update(rule, &step, gradient, decay)
             }
             None => Ok(()),
-        })
+        };
+        if self.in_one_pass {
+            self.parameters.par_iter_mut().try_for_each(update)
+        } else {
+            // What one needs beside itself is as large as a few of it.
+            self.parameters.iter_mut().try_for_each(update)
+        }
     }
 
     /// The moving average as tensors, or the parameters themselves where none is kept.

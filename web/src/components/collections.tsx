@@ -8,6 +8,7 @@ import type { Collection, Edit } from "../api/types";
 import { formatAgo, formatCount } from "../format";
 import { Empty, ErrorNotice, Panel } from "./basics";
 import { Icon } from "./icon";
+import { Table } from "./table";
 
 function CollectionRow({ collection, onChange, onFailure }: { collection: Collection; onChange: () => void; onFailure: (error: Error) => void }) {
   const [name, setName] = useState<string | null>(null);
@@ -104,35 +105,20 @@ export function Curation() {
           </Empty>
         )}
         {named.length > 0 && (
-          <div class="table-scroll">
-            <table class="table">
-              <thead>
-                <tr>
-                  <th scope="col">Collection</th>
-                  <th scope="col" class="number">
-                    Graphs
-                  </th>
-                  <th scope="col">
-                    <span class="visually-hidden">Actions</span>
-                  </th>
-                </tr>
-              </thead>
-              <tbody>
-                {named.map((collection) => (
-                  <CollectionRow
-                    key={collection.id}
-                    collection={collection}
-                    onFailure={setFailure}
-                    onChange={() => {
-                      setFailure(null);
-                      forgetGraphLists();
-                      collections.reload();
-                    }}
-                  />
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <Table columns={["Collection", { number: "Graphs" }, { hidden: "Actions" }]}>
+            {named.map((collection) => (
+              <CollectionRow
+                key={collection.id}
+                collection={collection}
+                onFailure={setFailure}
+                onChange={() => {
+                  setFailure(null);
+                  forgetGraphLists();
+                  collections.reload();
+                }}
+              />
+            ))}
+          </Table>
         )}
       </Panel>
       <Panel title="What was done to graphs" flush label="What was done to graphs">

@@ -8,6 +8,7 @@ import type { ExportSummary, Page } from "../api/types";
 import { formatAgo, formatBytes, formatCount, humanize } from "../format";
 import { Bar, Empty, ErrorNotice, isActive, Panel, StateChip } from "./basics";
 import { Icon } from "./icon";
+import { Table } from "./table";
 
 const formatOf = (name: string) => EXPORT_FORMATS.find((one) => one.name === name);
 
@@ -132,46 +133,34 @@ export function Exports({ exports }: { exports: Resource<Page<ExportSummary>> })
         </Empty>
       )}
       {items.length > 0 && (
-        <div class="table-scroll">
-          <table class="table export-table">
-            <thead>
-              <tr>
-                <th scope="col">Format</th>
-                <th scope="col">State</th>
-                <th scope="col">Files</th>
-                <th scope="col">When</th>
-              </tr>
-            </thead>
-            <tbody>
-              {items.map((one) => (
-                <tr key={one.id}>
-                  <td>{formatOf(one.format)?.label ?? humanize(one.format)}</td>
-                  <td style={{ minWidth: 130 }}>
-                    <StateChip state={one.state} />
-                    {isActive(one.state) && <Bar value={one.progress.total ? one.progress.done / one.progress.total : 0} moving label="Progress of the export" />}
-                    <div class="small faint tabular">
-                      {formatCount(one.progress.done)} of {formatCount(one.progress.total)} {one.progress.unit}
-                    </div>
-                    {one.error && <div class="small field-fault">{errorText(one.error)}</div>}
-                  </td>
-                  <td>
-                    <ul class="export-files">
-                      {one.files.map((file) => (
-                        <li key={file.name}>
-                          <a class="link" href={file.url} download={file.name} title={`SHA-256 ${file.sha256}`}>
-                            {file.name}
-                          </a>{" "}
-                          <span class="faint small tabular nowrap">{formatBytes(file.bytes)}</span>
-                        </li>
-                      ))}
-                    </ul>
-                  </td>
-                  <td class="quiet nowrap">{formatAgo(one.created_at)}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table columns={["Format", "State", "Files", "When"]} kind="export-table">
+          {items.map((one) => (
+            <tr key={one.id}>
+              <td>{formatOf(one.format)?.label ?? humanize(one.format)}</td>
+              <td style={{ minWidth: 130 }}>
+                <StateChip state={one.state} />
+                {isActive(one.state) && <Bar value={one.progress.total ? one.progress.done / one.progress.total : 0} moving label="Progress of the export" />}
+                <div class="small faint tabular">
+                  {formatCount(one.progress.done)} of {formatCount(one.progress.total)} {one.progress.unit}
+                </div>
+                {one.error && <div class="small field-fault">{errorText(one.error)}</div>}
+              </td>
+              <td>
+                <ul class="export-files">
+                  {one.files.map((file) => (
+                    <li key={file.name}>
+                      <a class="link" href={file.url} download={file.name} title={`SHA-256 ${file.sha256}`}>
+                        {file.name}
+                      </a>{" "}
+                      <span class="faint small tabular nowrap">{formatBytes(file.bytes)}</span>
+                    </li>
+                  ))}
+                </ul>
+              </td>
+              <td class="quiet nowrap">{formatAgo(one.created_at)}</td>
+            </tr>
+          ))}
+        </Table>
       )}
     </Panel>
   );

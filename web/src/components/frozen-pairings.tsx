@@ -2,6 +2,7 @@
 import { Link } from "wouter-preact";
 import type { Pairing } from "../api/types";
 import { formatAgo, formatCount, shortHash } from "../format";
+import { Table } from "./table";
 
 export function FrozenPairings({
   pairings,
@@ -18,54 +19,36 @@ export function FrozenPairings({
     onChoose(chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id].slice(-2));
   };
   return (
-    <div class="table-scroll">
-      <table class="table">
-        <thead>
-          <tr>
-            <th scope="col">Compare</th>
-            <th scope="col">Name</th>
-            <th scope="col" class="number">
-              Pairs
-            </th>
-            <th scope="col">Hash</th>
-            <th scope="col">Frozen</th>
-            <th scope="col">
-              <span class="visually-hidden">Actions</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {pairings.map((pairing) => (
-            <tr key={pairing.id} class={chosen.includes(pairing.id) ? "lit" : ""}>
-              <td>
-                <label class="tick">
-                  <input
-                    type="checkbox"
-                    checked={chosen.includes(pairing.id)}
-                    aria-label={`Compare ${pairing.name}`}
-                    onChange={() => toggle(pairing.id)}
-                  />
-                </label>
-              </td>
-              <td>
-                <Link href={`/pairings/${pairing.id}`} class="link">
-                  {pairing.name}
-                </Link>
-              </td>
-              <td class="number">{formatCount(pairing.num_pairs)}</td>
-              <td class="mono faint" title={pairing.hash}>
-                {shortHash(pairing.hash)}
-              </td>
-              <td class="quiet nowrap">{formatAgo(pairing.created_at)}</td>
-              <td class="number">
-                <Link href={`/jobs?pairing=${pairing.id}`} class="button button-small">
-                  Train
-                </Link>
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table columns={["Compare", "Name", { number: "Pairs" }, "Hash", "Frozen", { hidden: "Actions" }]}>
+      {pairings.map((pairing) => (
+        <tr key={pairing.id} class={chosen.includes(pairing.id) ? "lit" : ""}>
+          <td>
+            <label class="tick">
+              <input
+                type="checkbox"
+                checked={chosen.includes(pairing.id)}
+                aria-label={`Compare ${pairing.name}`}
+                onChange={() => toggle(pairing.id)}
+              />
+            </label>
+          </td>
+          <td>
+            <Link href={`/pairings/${pairing.id}`} class="link">
+              {pairing.name}
+            </Link>
+          </td>
+          <td class="number">{formatCount(pairing.num_pairs)}</td>
+          <td class="mono faint" title={pairing.hash}>
+            {shortHash(pairing.hash)}
+          </td>
+          <td class="quiet nowrap">{formatAgo(pairing.created_at)}</td>
+          <td class="number">
+            <Link href={`/jobs?pairing=${pairing.id}`} class="button button-small">
+              Train
+            </Link>
+          </td>
+        </tr>
+      ))}
+    </Table>
   );
 }

@@ -8,6 +8,7 @@ import { Panel, isActive } from "./basics";
 import { Lines } from "./curve";
 import { intervalRow } from "./evaluation-result";
 import { Intervals } from "./interval";
+import { Table } from "./table";
 
 export const MOST_COMPARED = 4;
 const TONES = ["accent", "winner", "attribute", "relation"];
@@ -56,41 +57,26 @@ export function JobComparison({ jobs, evaluations }: { jobs: Job[]; evaluations:
             <Intervals rows={results} />
           </div>
         )}
-        <div class="table-scroll">
-          <table class="table">
-            <caption class="visually-hidden">Settings that differ</caption>
-            <thead>
-              <tr>
-                <th scope="col">Setting</th>
-                {names.map((name) => (
-                  <th key={name} scope="col">
-                    {name}
-                  </th>
-                ))}
-              </tr>
-            </thead>
-            <tbody>
-              {differing.map(({ name, values }) => (
-                <tr key={name}>
-                  <th scope="row">{humanize(name)}</th>
-                  {values.map((value, index) => (
-                    <td key={names[index]} class="tabular">
-                      {value}
-                    </td>
-                  ))}
-                </tr>
+        <Table columns={["Setting", ...names]} caption="Settings that differ">
+          {differing.map(({ name, values }) => (
+            <tr key={name}>
+              <th scope="row">{humanize(name)}</th>
+              {values.map((value, index) => (
+                <td key={names[index]} class="tabular">
+                  {value}
+                </td>
               ))}
-              <tr>
-                <th scope="row">last loss</th>
-                {jobs.map((job, index) => (
-                  <td key={job.id} class="tabular">
-                    {formatNumber(metrics[index]?.points.at(-1)?.loss)}
-                  </td>
-                ))}
-              </tr>
-            </tbody>
-          </table>
-        </div>
+            </tr>
+          ))}
+          <tr>
+            <th scope="row">last loss</th>
+            {jobs.map((job, index) => (
+              <td key={job.id} class="tabular">
+                {formatNumber(metrics[index]?.points.at(-1)?.loss)}
+              </td>
+            ))}
+          </tr>
+        </Table>
       </div>
     </Panel>
   );

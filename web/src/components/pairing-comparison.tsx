@@ -6,6 +6,7 @@ import { formatCount, formatScore3, shortHash } from "../format";
 import { describePolicy } from "../policy-text";
 import { ErrorNotice, Panel, Skeleton } from "./basics";
 import { PairTile } from "./pair-tile";
+import { Table } from "./table";
 
 function Part({ title, help, part, pairing }: { title: string; help: string; part: PairPart; pairing: string }) {
   if (part.count === 0) return null;
@@ -37,40 +38,20 @@ export function PairingComparison({ here, there }: { here: Pairing; there: Pairi
   return (
     <Panel title="Comparison" label="Comparison">
       <div class="stack" data-testid="comparison">
-        <div class="table-scroll">
-          <table class="table">
-            <thead>
-              <tr>
-                <th scope="col">Snapshot</th>
-                <th scope="col">Policy</th>
-                <th scope="col" class="number">
-                  Pairs
-                </th>
-                <th scope="col" class="number">
-                  Graphs
-                </th>
-                <th scope="col" class="number">
-                  Mean margin
-                </th>
-                <th scope="col">Hash</th>
-              </tr>
-            </thead>
-            <tbody>
-              {[here, there].map((pairing, index) => (
-                <tr key={pairing.id}>
-                  <td>
-                    <span class="chip">{index === 0 ? "A" : "B"}</span> {pairing.name}
-                  </td>
-                  <td class="quiet">{describePolicy(pairing.policy)}</td>
-                  <td class="number">{formatCount(pairing.num_pairs)}</td>
-                  <td class="number">{formatCount(pairing.num_graphs)}</td>
-                  <td class="number">{formatScore3(pairing.mean_margin)}</td>
-                  <td class="mono faint">{shortHash(pairing.hash)}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table columns={["Snapshot", "Policy", { number: "Pairs" }, { number: "Graphs" }, { number: "Mean margin" }, "Hash"]}>
+          {[here, there].map((pairing, index) => (
+            <tr key={pairing.id}>
+              <td>
+                <span class="chip">{index === 0 ? "A" : "B"}</span> {pairing.name}
+              </td>
+              <td class="quiet">{describePolicy(pairing.policy)}</td>
+              <td class="number">{formatCount(pairing.num_pairs)}</td>
+              <td class="number">{formatCount(pairing.num_graphs)}</td>
+              <td class="number">{formatScore3(pairing.mean_margin)}</td>
+              <td class="mono faint">{shortHash(pairing.hash)}</td>
+            </tr>
+          ))}
+        </Table>
         {found.error && <ErrorNotice error={found.error} what="The two could not be compared." />}
         {!parts && !found.error && <Skeleton height={60} />}
         {parts && value && (

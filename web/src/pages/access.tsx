@@ -7,6 +7,7 @@ import { useResource } from "../api/resource";
 import type { AuditEntry, Token } from "../api/types";
 import { Empty, ErrorNotice, Panel, Skeleton } from "../components/basics";
 import { Icon } from "../components/icon";
+import { Table } from "../components/table";
 import { TokenForm } from "../components/token-form";
 import { formatAgo } from "../format";
 import { usePageTitle } from "../page-title";
@@ -86,26 +87,11 @@ function Tokens({ onShow }: { onShow: (token: string) => void }) {
         </Empty>
       )}
       {items.length > 0 && (
-        <div class="table-scroll">
-          <table class="table">
-            <thead>
-              <tr>
-                <th scope="col">Name</th>
-                <th scope="col">May</th>
-                <th scope="col">State</th>
-                <th scope="col">Last used</th>
-                <th scope="col">
-                  <span class="visually-hidden">Actions</span>
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {items.map((token) => (
-                <TokenRow key={token.id} token={token} onFailure={setFailure} onShow={() => onShow(token.id)} onChange={tokens.reload} />
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table columns={["Name", "May", "State", "Last used", { hidden: "Actions" }]}>
+          {items.map((token) => (
+            <TokenRow key={token.id} token={token} onFailure={setFailure} onShow={() => onShow(token.id)} onChange={tokens.reload} />
+          ))}
+        </Table>
       )}
     </Panel>
   );
@@ -155,40 +141,25 @@ function Audit({ token, onAll }: { token: string | undefined; onAll: () => void 
         </Empty>
       )}
       {items.length > 0 && (
-        <div class="table-scroll">
-          <table class="table audit">
-            <thead>
-              <tr>
-                <th scope="col">When</th>
-                <th scope="col">Who</th>
-                <th scope="col">What</th>
-                <th scope="col" class="number">
-                  Answer
-                </th>
-                <th scope="col">Request</th>
-              </tr>
-            </thead>
-            <tbody>
-              {items.map((entry) => (
-                <tr key={entry.id}>
-                  <td class="quiet nowrap" title={entry.at}>
-                    {new Date(entry.at).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" })}
-                  </td>
-                  <td class="nowrap">{entry.token_name ?? <span class="faint">nobody asked</span>}</td>
-                  <td class="mono">
-                    <span class="audit-method">{entry.method}</span> {entry.path}
-                  </td>
-                  <td class="number">
-                    <span class={`chip ${entry.status < 400 ? "chip-winner" : "chip-loser"}`}>{entry.status}</span>
-                  </td>
-                  <td class="mono faint small" title={entry.request_id}>
-                    {entry.request_id.slice(0, 8)}
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table columns={["When", "Who", "What", { number: "Answer" }, "Request"]} kind="audit">
+          {items.map((entry) => (
+            <tr key={entry.id}>
+              <td class="quiet nowrap" title={entry.at}>
+                {new Date(entry.at).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" })}
+              </td>
+              <td class="nowrap">{entry.token_name ?? <span class="faint">nobody asked</span>}</td>
+              <td class="mono">
+                <span class="audit-method">{entry.method}</span> {entry.path}
+              </td>
+              <td class="number">
+                <span class={`chip ${entry.status < 400 ? "chip-winner" : "chip-loser"}`}>{entry.status}</span>
+              </td>
+              <td class="mono faint small" title={entry.request_id}>
+                {entry.request_id.slice(0, 8)}
+              </td>
+            </tr>
+          ))}
+        </Table>
       )}
       {more.cursor && (
         <div class="panel-body">

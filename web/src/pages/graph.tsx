@@ -14,6 +14,7 @@ import { Icon } from "../components/icon";
 import { InversionView } from "../components/inversion";
 import { MakeAgain } from "../components/make-again";
 import { QuestionMatrix } from "../components/question-matrix";
+import { Table } from "../components/table";
 import { formatScore, formatScore3, humanize, metricLabel, shortHash } from "../format";
 import { graphTitle } from "../graph-words";
 import { usePageTitle } from "../page-title";
@@ -306,33 +307,20 @@ export function GraphPage({ id }: { id: string }) {
       {value && (
         <div class="graph-layout even">
           <Panel title="Objects" flush label="Objects">
-            <div class="table-scroll">
-              <table class="table">
-                <thead>
-                  <tr>
-                    <th scope="col">Object</th>
-                    <th scope="col">Attributes</th>
-                    <th scope="col" class="number">
-                      Kept
-                    </th>
-                  </tr>
-                </thead>
-                <tbody>
-                  {value.objects.map((object) => (
-                    <tr
-                      key={object.position}
-                      class={lit?.objects.has(object.position) ? "lit" : ""}
-                      onPointerEnter={() => setFocus({ object: object.position })}
-                      onPointerLeave={() => setFocus(null)}
-                    >
-                      <td>{object.label}</td>
-                      <td class="quiet">{object.attributes.join(", ") || "–"}</td>
-                      <td class="number">{objectShare(object.position, value.questions, items)}</td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
+            <Table columns={["Object", "Attributes", { number: "Kept" }]}>
+              {value.objects.map((object) => (
+                <tr
+                  key={object.position}
+                  class={lit?.objects.has(object.position) ? "lit" : ""}
+                  onPointerEnter={() => setFocus({ object: object.position })}
+                  onPointerLeave={() => setFocus(null)}
+                >
+                  <td>{object.label}</td>
+                  <td class="quiet">{object.attributes.join(", ") || "–"}</td>
+                  <td class="number">{objectShare(object.position, value.questions, items)}</td>
+                </tr>
+              ))}
+            </Table>
           </Panel>
           <div class="stack">
             {value.lint.length > 0 && (

@@ -7,6 +7,7 @@ import { Empty, ErrorNotice, Panel, Skeleton } from "../components/basics";
 import { Curation } from "../components/collections";
 import { DropZone } from "../components/drop-zone";
 import { Exports, useExports } from "../components/exports";
+import { Table } from "../components/table";
 import { formatAgo, formatCount, formatSeconds } from "../format";
 import { usePageTitle } from "../page-title";
 
@@ -38,32 +39,18 @@ function Rejects({ id }: { id: string }) {
         </Empty>
       )}
       {items.length > 0 && (
-        <div class="table-scroll">
-          <table class="table">
-            <thead>
-              <tr>
-                <th scope="col" class="number">
-                  Record
-                </th>
-                <th scope="col">Where</th>
-                <th scope="col">Reason</th>
-                <th scope="col">What to do</th>
-              </tr>
-            </thead>
-            <tbody>
-              {items.map((reject, index) => (
-                <tr key={`${reject.record}${reject.pointer}${reject.code}${index}`}>
-                  <td class="number">{reject.record ?? "–"}</td>
-                  <td class="mono">{reject.pointer || "/"}</td>
-                  <td>
-                    {reject.message} <code class="faint">{reject.code}</code>
-                  </td>
-                  <td class="quiet">{reject.suggestion ?? "–"}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table columns={[{ number: "Record" }, "Where", "Reason", "What to do"]}>
+          {items.map((reject, index) => (
+            <tr key={`${reject.record}${reject.pointer}${reject.code}${index}`}>
+              <td class="number">{reject.record ?? "–"}</td>
+              <td class="mono">{reject.pointer || "/"}</td>
+              <td>
+                {reject.message} <code class="faint">{reject.code}</code>
+              </td>
+              <td class="quiet">{reject.suggestion ?? "–"}</td>
+            </tr>
+          ))}
+        </Table>
       )}
     </Panel>
   );
@@ -103,52 +90,34 @@ export function ImportsPage({ id }: { id?: string }) {
               </Empty>
             )}
             {items.length > 0 && (
-              <div class="table-scroll">
-                <table class="table">
-                  <thead>
-                    <tr>
-                      <th scope="col">File</th>
-                      <th scope="col">Format</th>
-                      <th scope="col" class="number">
-                        Records
-                      </th>
-                      <th scope="col">Result</th>
-                      <th scope="col" class="number">
-                        Time
-                      </th>
-                      <th scope="col">When</th>
-                    </tr>
-                  </thead>
-                  <tbody>
-                    {items.map((summary) => (
-                      <tr key={summary.id} class={summary.id === id ? "lit" : ""}>
-                        <td>
-                          <Link href={`/imports/${summary.id}`} class="link" title={summary.file}>
-                            {summary.file.split("/").at(-1)}
+              <Table columns={["File", "Format", { number: "Records" }, "Result", { number: "Time" }, "When"]}>
+                {items.map((summary) => (
+                  <tr key={summary.id} class={summary.id === id ? "lit" : ""}>
+                    <td>
+                      <Link href={`/imports/${summary.id}`} class="link" title={summary.file}>
+                        {summary.file.split("/").at(-1)}
+                      </Link>
+                    </td>
+                    <td class="quiet">
+                      {IMPORT_FORMATS.find(({ name }) => name === summary.format)?.label ?? summary.format}
+                      {summary.pairing_id && (
+                        <>
+                          {" "}
+                          <Link href={`/pairings/${summary.pairing_id}`} class="link nowrap">
+                            its pairs
                           </Link>
-                        </td>
-                        <td class="quiet">
-                          {IMPORT_FORMATS.find(({ name }) => name === summary.format)?.label ?? summary.format}
-                          {summary.pairing_id && (
-                            <>
-                              {" "}
-                              <Link href={`/pairings/${summary.pairing_id}`} class="link nowrap">
-                                its pairs
-                              </Link>
-                            </>
-                          )}
-                        </td>
-                        <td class="number">{formatCount(summary.read)}</td>
-                        <td>
-                          <ImportCounts summary={summary} />
-                        </td>
-                        <td class="number">{formatSeconds(summary.seconds)}</td>
-                        <td class="quiet nowrap">{formatAgo(summary.created_at)}</td>
-                      </tr>
-                    ))}
-                  </tbody>
-                </table>
-              </div>
+                        </>
+                      )}
+                    </td>
+                    <td class="number">{formatCount(summary.read)}</td>
+                    <td>
+                      <ImportCounts summary={summary} />
+                    </td>
+                    <td class="number">{formatSeconds(summary.seconds)}</td>
+                    <td class="quiet nowrap">{formatAgo(summary.created_at)}</td>
+                  </tr>
+                ))}
+              </Table>
             )}
           </Panel>
           <Exports exports={exports} />

@@ -8,6 +8,7 @@ import { Bar, Empty, ErrorNotice, isActive, Panel, Skeleton, StateChip } from ".
 import { Icon } from "../components/icon";
 import { JobComparison, MOST_COMPARED } from "../components/job-comparison";
 import { JobStartForm } from "../components/job-form";
+import { Table } from "../components/table";
 import { formatAgo, formatCount, formatDelta, formatSeconds, humanize } from "../format";
 import { jobTitle, secondsOf } from "../job-facts";
 import { usePageTitle } from "../page-title";
@@ -75,66 +76,47 @@ export function JobsPage() {
           </Empty>
         )}
         {items.length > 0 && (
-          <div class="table-scroll">
-            <table class="table">
-              <thead>
-                <tr>
-                  <th scope="col">Compare</th>
-                  <th scope="col">Job</th>
-                  <th scope="col">State</th>
-                  <th scope="col">Progress</th>
-                  <th scope="col" class="number">
-                    Held-out change
-                  </th>
-                  <th scope="col" class="number">
-                    Time
-                  </th>
-                  <th scope="col">Started</th>
+          <Table columns={["Compare", "Job", "State", "Progress", { number: "Held-out change" }, { number: "Time" }, "Started"]}>
+            {items.map((job) => {
+              const share = job.progress?.total ? job.progress.done / job.progress.total : 0;
+              const evaluation = evaluations.value?.items.find((item) => item.job_id === job.id && item.kind !== "progress" && item.result);
+              return (
+                <tr key={job.id} class={chosen.includes(job.id) ? "lit" : ""}>
+                  <td>
+                    <label class="tick">
+                      <input
+                        type="checkbox"
+                        checked={chosen.includes(job.id)}
+                        aria-label={`Compare ${jobTitle(job)} ${job.id.slice(-4)}`}
+                        onChange={() => toggle(job.id)}
+                      />
+                    </label>
+                  </td>
+                  <td>
+                    <Link href={`/jobs/${job.id}`} class="link">
+                      {jobTitle(job)}
+                    </Link>
+                    <div class="mono faint small">{job.id.slice(-12)}</div>
+                  </td>
+                  <td>
+                    <StateChip state={job.state} />
+                  </td>
+                  <td style={{ minWidth: 150 }}>
+                    <Bar value={share} moving={isActive(job.state)} tone={job.state === "succeeded" ? "winner" : "accent"} />
+                    <span class="small faint tabular">
+                      {formatCount(job.progress?.done)} / {formatCount(job.progress?.total)} {job.progress?.unit ?? ""}
+                      {job.stage && isActive(job.state) ? ` · ${humanize(job.stage)}` : ""}
+                    </span>
+                  </td>
+                  <td class="number">
+                    <DeltaCell evaluation={evaluation} />
+                  </td>
+                  <td class="number nowrap">{formatSeconds(secondsOf(job))}</td>
+                  <td class="quiet nowrap">{formatAgo(job.started_at ?? job.created_at)}</td>
                 </tr>
-              </thead>
-              <tbody>
-                {items.map((job) => {
-                  const share = job.progress?.total ? job.progress.done / job.progress.total : 0;
-                  const evaluation = evaluations.value?.items.find((item) => item.job_id === job.id && item.kind !== "progress" && item.result);
-                  return (
-                    <tr key={job.id} class={chosen.includes(job.id) ? "lit" : ""}>
-                      <td>
-                        <label class="tick">
-                          <input
-                            type="checkbox"
-                            checked={chosen.includes(job.id)}
-                            aria-label={`Compare ${jobTitle(job)} ${job.id.slice(-4)}`}
-                            onChange={() => toggle(job.id)}
-                          />
-                        </label>
-                      </td>
-                      <td>
-                        <Link href={`/jobs/${job.id}`} class="link">
-                          {jobTitle(job)}
-                        </Link>
-                        <div class="mono faint small">{job.id.slice(-12)}</div>
-                      </td>
-                      <td>
-                        <StateChip state={job.state} />
-                      </td>
-                      <td style={{ minWidth: 150 }}>
-                        <Bar value={share} moving={isActive(job.state)} tone={job.state === "succeeded" ? "winner" : "accent"} />
-                        <span class="small faint tabular">
-                          {formatCount(job.progress?.done)} / {formatCount(job.progress?.total)} {job.progress?.unit ?? ""}
-                          {job.stage && isActive(job.state) ? ` · ${humanize(job.stage)}` : ""}
-                        </span>
-                      </td>
-                      <td class="number">
-                        <DeltaCell evaluation={evaluation} />
-                      </td>
-                      <td class="number nowrap">{formatSeconds(secondsOf(job))}</td>
-                      <td class="quiet nowrap">{formatAgo(job.started_at ?? job.created_at)}</td>
-                    </tr>
-                  );
-                })}
-              </tbody>
-            </table>
-          </div>
+              );
+            })}
+          </Table>
         )}
       </Panel>
       {compared.length > 1 && <JobComparison jobs={compared} evaluations={evaluations.value?.items ?? []} />}

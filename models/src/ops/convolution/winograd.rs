@@ -70,6 +70,20 @@ pub(super) enum Kernels<'a> {
     Turned(&'a [f32]),
 }
 
+/// The function that is compiled for this many tiles in a row, or for any number (0).
+macro_rules! for_width {
+    ($across:expr, $function:ident) => {
+        match $across {
+            2 => $function::<2>,
+            4 => $function::<4>,
+            8 => $function::<8>,
+            16 => $function::<16>,
+            32 => $function::<32>,
+            _ => $function::<0>,
+        }
+    };
+}
+
 /// y = w ∗ x (+ bias), into `y`.
 pub(super) fn forward(g: &Geometry, x: &[f32], weight: Kernels, bias: Option<&[f32]>, y: &mut [f32]) -> Result<()> {
     let grid = Grid::new(g);
@@ -104,14 +118,14 @@ pub(super) fn forward(g: &Geometry, x: &[f32], weight: Kernels, bias: Option<&[f
                                 let (i, o) = ((chunk * planes + p) / g.outputs, (chunk * planes + p) % g.outputs);
                                 let from = &products[o * stride + i * rows.len() * grid.across..];
                                 let bias = bias.map_or(0., |b| b[o]);
-                                match grid.across {
-                                    2 => results::<2>(g, rows.clone(), from, g.outputs * stride, bias, plane),
-                                    4 => results::<4>(g, rows.clone(), from, g.outputs * stride, bias, plane),
-                                    8 => results::<8>(g, rows.clone(), from, g.outputs * stride, bias, plane),
-                                    16 => results::<16>(g, rows.clone(), from, g.outputs * stride, bias, plane),
-                                    32 => results::<32>(g, rows.clone(), from, g.outputs * stride, bias, plane),
-                                    _ => results::<0>(g, rows.clone(), from, g.outputs * stride, bias, plane),
-                                }
+                                for_width!(grid.across, results)(
+                                    g,
+                                    rows.clone(),
+                                    from,
+                                    g.outputs * stride,
+                                    bias,
+                                    plane,
+                                );
                             }
                             Ok(())
                         })
@@ -169,14 +183,7 @@ fn with_pixels<R>(
     work: impl FnOnce(&[f32]) -> Result<R>,
 ) -> Result<R> {
     let plane = Plane { height: g.height, width: g.width, top: g.padding.top, left: g.padding.left, margin: 2 };
-    let transform = match grid.across {
-        2 => pixel_tiles::<2>,
-        4 => pixel_tiles::<4>,
-        8 => pixel_tiles::<8>,
-        16 => pixel_tiles::<16>,
-        32 => pixel_tiles::<32>,
-        _ => pixel_tiles::<0>,
-    };
+    let transform = for_width!(grid.across, pixel_tiles);
     with_tiles(&plane, g.channels, grid.across, x, rows, stride, transform, work)
 }
 
@@ -190,14 +197,7 @@ fn with_cotangents<R>(
     work: impl FnOnce(&[f32]) -> Result<R>,
 ) -> Result<R> {
     let plane = Plane { height: g.out_height, width: g.out_width, top: 0, left: 0, margin: 0 };
-    let transform = match grid.across {
-        2 => cotangent_tiles::<2>,
-        4 => cotangent_tiles::<4>,
-        8 => cotangent_tiles::<8>,
-        16 => cotangent_tiles::<16>,
-        32 => cotangent_tiles::<32>,
-        _ => cotangent_tiles::<0>,
-    };
+    let transform = for_width!(grid.across, cotangent_tiles);
     with_tiles(&plane, g.outputs, grid.across, dy, rows, stride, transform, work)
 }
 

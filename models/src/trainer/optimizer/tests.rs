@@ -1,6 +1,7 @@
 //! Both rules against the reference's numbers, in one pass and by tensor operations, and an exact resume.
 
 use super::*;
+use candle_core::Var;
 
 fn vars() -> VarMap {
     let var = |values: Vec<f32>, shape: &[usize]| {
@@ -42,7 +43,7 @@ fn two_steps_of_a_matrix_a_kernel_and_a_vector() {
     for in_one_pass in [true, false] {
         for (rule, golden) in rules().into_iter().zip([ADAMW, ADAFACTOR]) {
             let vars = vars();
-            let mut optimizer = Optimizer::placed(rule, &vars, 0.0, |_| in_one_pass).unwrap();
+            let mut optimizer = Optimizer::placed(rule, &vars, 0.0, in_one_pass).unwrap();
             optimizer.step(&gradients(&vars, 1.0), 0.1).unwrap();
             optimizer.step(&gradients(&vars, -0.5), 0.1).unwrap();
             for (name, expected) in golden {
@@ -75,7 +76,7 @@ fn tensor_operations_do_what_the_pass_over_the_values_does() {
     for (one, other) in rules().into_iter().zip(rules()) {
         let ends = [(one, true), (other, false)].map(|(rule, in_one_pass)| {
             let vars = vars();
-            let mut optimizer = Optimizer::placed(rule, &vars, 0.9, |_| in_one_pass).unwrap();
+            let mut optimizer = Optimizer::placed(rule, &vars, 0.9, in_one_pass).unwrap();
             optimizer.slow_down("kernel", 0.25);
             (0..20).for_each(|step| optimizer.step(&gradients(&vars, f64::from(step).cos()), 0.01).unwrap());
             (optimizer.state().unwrap(), optimizer.averaged().unwrap())
@@ -101,13 +102,13 @@ fn a_restored_optimizer_goes_on_bit_for_bit() {
             let steps = |optimizer: &mut Optimizer, vars: &VarMap, steps: std::ops::Range<i32>| {
                 steps.for_each(|step| optimizer.step(&gradients(vars, f64::from(step).cos()), 0.01).unwrap());
             };
-            let mut optimizer = Optimizer::placed(rule, &straight, 0.9, |_| in_one_pass).unwrap();
+            let mut optimizer = Optimizer::placed(rule, &straight, 0.9, in_one_pass).unwrap();
             steps(&mut optimizer, &straight, 0..3);
             let state = optimizer.state().unwrap();
             steps(&mut optimizer, &straight, 3..6);
 
             let resumed = vars();
-            let mut again = Optimizer::placed(again, &resumed, 0.9, |_| in_one_pass).unwrap();
+            let mut again = Optimizer::placed(again, &resumed, 0.9, in_one_pass).unwrap();
             again.restore(&state).unwrap();
             steps(&mut again, &resumed, 3..6);
             let ends = [&optimizer, &again].map(|one| (one.averaged().unwrap(), one.state().unwrap()));
