@@ -322,7 +322,7 @@ impl Pipeline {
     /// Conditioning of scene graphs, in their order.
     pub fn encode_graphs(&self, graphs: &[GraphText], mode: GraphMode) -> Result<Conditioning> {
         let chunks: Vec<&[GraphText]> = graphs.chunks(32).collect();
-        let parts = data_parallel::map(&chunks, |graphs| self.encode_chunk(graphs, mode))?;
+        let parts = data_parallel::map(&self.device, &chunks, |graphs| self.encode_chunk(graphs, mode))?;
         Conditioning::cat(&parts)
     }
 
@@ -497,7 +497,7 @@ impl Pipeline {
     pub fn decode(&self, latents: &Tensor) -> Result<Vec<Vec<u8>>> {
         let count = latents.dim(0)?;
         let starts: Vec<usize> = (0..count).step_by(IMAGES_PER_CHUNK).collect();
-        let parts = data_parallel::map(&starts, |&start| {
+        let parts = data_parallel::map(&self.device, &starts, |&start| {
             let part = latents.narrow(0, start, IMAGES_PER_CHUNK.min(count - start))?;
             let pictures = self.vae.decode_tiled(&self.vae.unscale(&part)?, self.vae_tile)?;
             let pictures = pictures.affine(127.5, 127.5)?.clamp(0.0, 255.0)?.round()?.to_dtype(DType::U8)?;
@@ -513,7 +513,7 @@ impl Pipeline {
     pub fn encode_images(&self, rgb: &[Vec<u8>]) -> Result<Tensor> {
         let size = self.image_size();
         let chunks: Vec<&[Vec<u8>]> = rgb.chunks(IMAGES_PER_CHUNK).collect();
-        let parts = data_parallel::map(&chunks, |images| {
+        let parts = data_parallel::map(&self.device, &chunks, |images| {
             if let Some(image) = images.iter().find(|image| image.len() != size * size * 3) {
                 return Err(Error::Invalid(format!(
                     "an image of {} bytes; {size} × {size} RGB has {}",
@@ -539,7 +539,7 @@ impl Pipeline {
             return Err(Error::Invalid(format!("{} conditions for {} images", conditioning.len(), seeds.len())));
         }
         let starts: Vec<usize> = (0..seeds.len()).step_by(IMAGES_PER_CHUNK).collect();
-        data_parallel::map(&starts, |&start| {
+        data_parallel::map(&self.device, &starts, |&start| {
             let end = (start + IMAGES_PER_CHUNK).min(seeds.len());
             let conditioning = Conditioning {
                 encoder_hidden_states: conditioning

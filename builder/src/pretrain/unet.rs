@@ -120,7 +120,7 @@ fn encode_scenes(settings: &PretrainSettings, seed: u64, count: usize) -> Result
     let weights = read_folder(&folder, DType::F32, &Device::Cpu)?;
     let vae = load_strictly(&weights, &folder, &Device::Cpu, |vb| AutoencoderKL::load(&vb, &config))?;
     let starts: Vec<usize> = (0..count).step_by(CHUNK).collect();
-    let parts = data_parallel::map(&starts, |&start| {
+    let parts = data_parallel::map(&Device::Cpu, &starts, |&start| {
         let images = pictures(seed, start as u64, CHUNK.min(count - start))?;
         vae.scale(&vae.encode(&images)?.mean)
     })?;

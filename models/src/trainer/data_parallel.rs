@@ -6,7 +6,7 @@
 use super::gradients::Gradients;
 use crate::weights::VarMap;
 use crate::{Result, ops};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,10 +16,14 @@ pub fn num_threads() -> usize {
     rayon::current_num_threads()
 }
 
-/// Applies `work` to every item on up to [`num_threads`] threads; results in the order of the items.
+/// Applies `work` to every item on up to [`num_threads`] threads; results in the order of the items. An accelerator, which
+/// one item fills, gets them one after the other.
 ///
 /// The first error, by the order of the items, is returned.
-pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
+pub fn map<T: Sync, R: Send>(device: &Device, items: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
+    if !device.is_cpu() {
+        return items.iter().map(work).collect();
+    }
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<Option<Result<R>>>> = Mutex::new(items.iter().map(|_| None).collect());
     std::thread::scope(|scope| {
@@ -54,7 +58,8 @@ pub fn accumulate<T: Sync, R: Send>(
     shards: &[T],
     loss: impl Fn(&T) -> Result<(Tensor, R)> + Sync,
 ) -> Result<(Gradients, Vec<R>)> {
-    let parts = map(shards, |shard| {
+    let device = vars.values().next().map_or(&Device::Cpu, |var| var.device());
+    let parts = map(device, shards, |shard| {
         let (loss, report) = loss(shard)?;
         Ok((Gradients::of(vars, &loss)?, report))
     })?;

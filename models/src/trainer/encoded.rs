@@ -7,7 +7,7 @@ use super::tensor_cache::{CachedRow, Precision, Rows, TensorCache, Wanted, key};
 use crate::Result;
 use crate::pipeline::{Conditioning, GraphMode, Pipeline};
 use crate::scene_graph_encoder::{GraphFeatures, GraphText, GraphTokens};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 /// Conditioning of each graph by the reference's own encoders: hidden states `[n, s, d]`, pooled `[n, p]`.
 pub(super) fn graphs(
@@ -54,7 +54,7 @@ pub(super) fn texts(
     graphs: &[GraphText],
     cache: &TensorCache,
 ) -> Result<Vec<(Vec<GraphTokens>, GraphFeatures)>> {
-    let tokens = data_parallel::map(graphs, |graph| GraphTokens::prepare(graph, reference.tokenizer()))?;
+    let tokens = data_parallel::map(&Device::Cpu, graphs, |graph| GraphTokens::prepare(graph, reference.tokenizer()))?;
     let empty = reference.unconditional(1)?;
     let (d, p) = (empty.encoder_hidden_states.dim(2)?, empty.text_embeds.dim(1)?);
     let wanted: Vec<Wanted> = graphs
@@ -67,7 +67,7 @@ pub(super) fn texts(
         })
         .collect();
     let mut compute = |places: &[usize]| {
-        data_parallel::map(places, |&place| {
+        data_parallel::map(reference.device(), places, |&place| {
             let features = GraphFeatures::encode(std::slice::from_ref(&tokens[place]), |sequences| {
                 let features = reference.text_encoders().encode(sequences, reference.device())?;
                 Ok((features.hidden_states, features.pooled))

@@ -95,7 +95,7 @@ pub(super) fn of_shards(
         shards.iter().try_for_each(|shard| asked.ask(shard, &mut whole))?;
     } else {
         for round in shards.chunks(settings.batch_size.div_ceil(pairs_per_shard)) {
-            let reports = data_parallel::map(round, |shard| {
+            let reports = data_parallel::map(networks.reference.device(), round, |shard| {
                 let mut report = Report::default();
                 asked.ask(shard, &mut report)?;
                 Ok(report)

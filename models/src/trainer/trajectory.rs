@@ -185,8 +185,7 @@ fn compute(
         let seeds: Vec<u64> = recorded.iter().filter_map(|&i| images[i].image.seed).collect();
         let conditions: Vec<usize> = recorded.iter().map(|&i| images[i].condition).collect();
         let path = reference.sample_path(&conditioning.select(&conditions)?, &seeds, settings.sampling)?;
-        for (row, &i) in recorded.iter().enumerate() {
-            let all = stack_rows(&path, row)?;
+        for (all, &i) in path_of_each(&path)?.into_iter().zip(&recorded) {
             check_replay(&all, images[i].image)?;
             states[i] = Some(all);
         }
@@ -200,21 +199,17 @@ fn compute(
         let inversions = reference.invert_many(&latents, &conditions, settings.inversion, settings.label)?;
         let mut places = inverted.iter();
         for inversion in inversions {
-            let count = inversion.trajectory.first().map_or(Ok(0), |first| first.dim(0))?;
-            for (row, &i) in places.by_ref().take(count).enumerate() {
-                states[i] = Some(stack_rows(&inversion.trajectory, row)?);
+            for (all, &i) in path_of_each(&inversion.trajectory)?.into_iter().zip(places.by_ref()) {
+                states[i] = Some(all);
             }
         }
     }
     states.into_iter().map(|one| one.ok_or_else(|| Error::Training("a path was not computed".to_owned()))).collect()
 }
 
-fn stack_rows(path: &[Tensor], row: usize) -> Result<Vec<f32>> {
-    let mut values = Vec::new();
-    for state in path {
-        values.extend(state.get(row)?.flatten_all()?.to_vec1::<f32>()?);
-    }
-    Ok(values)
+/// The states of each image one after the other, out of those of a batch `[b, c, h, w]`, in one copy to the host.
+fn path_of_each(path: &[Tensor]) -> Result<Vec<Vec<f32>>> {
+    Ok(Tensor::stack(path, 1)?.flatten_from(1)?.to_vec2()?)
 }
 
 fn check_replay(states: &[f32], image: &ImageInput) -> Result<()> {
