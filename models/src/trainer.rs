@@ -242,12 +242,9 @@ impl Trainer {
 
     /// An objective without a gradient where it starts cannot learn; going on would only look like training.
     fn refuse_to_pretend(&self, step: usize, gradients: &Gradients) -> Result<()> {
-        if gradients.norm()? != 0.0 {
-            return Ok(());
-        }
         // Later, every pair of a batch may be told apart so well that the loss is flat, or every likelihood ratio be
         // clipped: the next batch may have more to say.
-        if step > 0 {
+        if step > 0 || gradients.norm()? != 0.0 {
             return Ok(());
         }
         if self.components.iter().all(|component| component.objective.two_term().is_some()) {

@@ -4,6 +4,7 @@ use crate::weights::VarMap;
 use crate::{Result, ops};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 
 /// The gradient of a loss by parameter's name, in the parameter's shape; parameters that the loss does not touch are left out.
@@ -52,16 +53,15 @@ impl Gradients {
     ///
     /// # Errors
     /// Candle's.
-    pub fn add(&mut self, other: Self) -> Result<()> {
-        for (name, gradient) in other.0 {
-            match self.0.get_mut(&name) {
-                Some(sum) => *sum = (&*sum + gradient)?,
-                None => {
-                    self.0.insert(name, gradient);
-                }
+    pub fn add(&mut self, mut other: Self) -> Result<()> {
+        let new: Vec<String> = other.0.keys().filter(|name| !self.0.contains_key(*name)).cloned().collect();
+        self.0.extend(new.into_iter().filter_map(|name| other.0.remove_entry(&name)));
+        self.0.par_iter_mut().try_for_each(|(name, sum)| {
+            if let Some(gradient) = other.0.get(name) {
+                *sum = (&*sum + gradient)?;
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Multiplies all by `factor`.
@@ -69,7 +69,7 @@ impl Gradients {
     /// # Errors
     /// Candle's.
     pub fn scale(&mut self, factor: f64) -> Result<()> {
-        self.0.values_mut().try_for_each(|gradient| {
+        self.0.par_iter_mut().try_for_each(|(_, gradient)| {
             *gradient = (&*gradient * factor)?;
             Ok(())
         })
@@ -82,14 +82,9 @@ impl Gradients {
     /// Candle's.
     pub fn norm(&self) -> Result<f64> {
         if self.0.values().all(|gradient| gradient.device().is_cpu()) {
-            let mut sum = 0.0f64;
-            for gradient in self.0.values() {
-                ops::with_slice(&gradient.contiguous()?, |values| {
-                    sum = values.iter().fold(sum, |sum, g| sum + f64::from(*g) * f64::from(*g));
-                    Ok(())
-                })?;
-            }
-            return Ok(sum.sqrt());
+            let squares: Vec<f64> =
+                self.0.par_iter().map(|(_, gradient)| sum_of_squares(gradient)).collect::<Result<_>>()?;
+            return Ok(squares.into_iter().sum::<f64>().sqrt());
         }
         let squares =
             self.0.values().map(|gradient| Ok(gradient.sqr()?.sum_all()?)).collect::<Result<Vec<Tensor>>>()?;
@@ -113,6 +108,20 @@ impl Gradients {
     pub(super) fn values(&self, name: &str) -> Vec<f32> {
         self.0[name].flatten_all().unwrap().to_vec1().unwrap()
     }
+}
+
+/// Of values in host memory.
+fn sum_of_squares(gradient: &Tensor) -> Result<f64> {
+    let square = |g: &f32| f64::from(*g) * f64::from(*g);
+    Ok(ops::with_slice(&gradient.contiguous()?, |values| {
+        // Eight sums, so that an addition need not wait for the one before.
+        let (eights, rest) = values.as_chunks::<8>();
+        let mut sums = [0.0; 8];
+        for eight in eights {
+            sums.iter_mut().zip(eight).for_each(|(sum, g)| *sum += square(g));
+        }
+        Ok(sums.iter().sum::<f64>() + rest.iter().map(square).sum::<f64>())
+    })?)
 }
 
 impl FromIterator<(String, Tensor)> for Gradients {
