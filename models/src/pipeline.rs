@@ -330,6 +330,17 @@ impl Pipeline {
         self.encode_in_precision(graphs, mode)?.to_dtype(DType::F32)
     }
 
+    /// What the text encoders say about graphs, in the precision of the networks.
+    ///
+    /// # Errors
+    /// No graph at all, or those of the text encoders.
+    pub fn graph_features(&self, graphs: &[GraphTokens]) -> Result<GraphFeatures> {
+        GraphFeatures::encode(graphs, |sequences| {
+            let features = self.encoders.encode(sequences, &self.device)?;
+            Ok((features.hidden_states, features.pooled))
+        })
+    }
+
     fn encode_in_precision(&self, graphs: &[GraphText], mode: GraphMode) -> Result<Conditioning> {
         match (&self.scene_graph_encoder, mode) {
             (Some(encoder), GraphMode::SceneGraph) => {
@@ -337,10 +348,7 @@ impl Pipeline {
                     .iter()
                     .map(|graph| GraphTokens::prepare(graph, self.tokenizer()))
                     .collect::<Result<Vec<_>>>()?;
-                let features = GraphFeatures::encode(&tokens, |sequences| {
-                    let features = self.encoders.encode(sequences, &self.device)?;
-                    Ok((features.hidden_states, features.pooled))
-                })?;
+                let features = self.graph_features(&tokens)?;
                 Ok(Conditioning {
                     encoder_hidden_states: encoder.forward(&tokens, &features)?,
                     text_embeds: features.pooled,

@@ -7,7 +7,7 @@ use crate::shapes;
 use candle_core::{DType, Device};
 use models::Result;
 use models::pipeline::Pipeline;
-use models::scene_graph_encoder::{GraphFeatures, GraphText, GraphTokens, SceneGraphEncoder, SceneGraphEncoderConfig};
+use models::scene_graph_encoder::{GraphText, GraphTokens, SceneGraphEncoder, SceneGraphEncoderConfig};
 use models::weights::{FreshParameters, write_file, write_json};
 
 const STEPS: usize = 1200;
@@ -45,10 +45,7 @@ pub(super) fn run(settings: &PretrainSettings, report: &mut dyn FnMut(&PretrainP
                 GraphTokens::prepare(&GraphText { triples, isolated }, pipeline.tokenizer())
             })
             .collect::<Result<Vec<_>>>()?;
-        let features = GraphFeatures::encode(&graphs, |sequences| {
-            let features = pipeline.text_encoders().encode(sequences, &Device::Cpu)?;
-            Ok((features.hidden_states, features.pooled))
-        })?;
+        let features = pipeline.graph_features(&graphs)?;
         let states = network.forward(&graphs, &features)?;
         denoising_loss(pipeline.unet(), &shard, &states, &features.pooled)
     };

@@ -81,31 +81,34 @@ const QUERY_ROWS: usize = 1024;
 const SCORES_TO_KEEP: usize = 1 << 16;
 
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, scale: f64, causal: bool) -> Result<Tensor> {
-    let (queries, keys) = (q.dim(1)?, k.dim(1)?);
+    let (images, queries, width) = q.dims3()?;
+    let keys = k.dim(1)?;
     let learns = q.track_op() || k.track_op() || v.track_op();
+    let split =
+        |x: &Tensor, length: usize| x.reshape((images, length, heads, width / heads))?.transpose(1, 2)?.contiguous();
+    let (q, k, v) = (split(q, queries)?, split(k, keys)?, split(v, keys)?);
     let mut parts = Vec::new();
     for first in (0..queries).step_by(QUERY_ROWS) {
         let rows = QUERY_ROWS.min(queries - first);
-        let of_rows = QueryRows { heads, scale, first, causal };
-        let q = q.narrow(1, first, rows)?;
+        let of_rows = QueryRows { scale, first, causal };
+        let q = q.narrow(2, first, rows)?;
         parts.push(if learns && rows * keys > SCORES_TO_KEEP {
             // One tensor, as a checkpointed part has one input.
-            let all = Tensor::cat(&[&q, k, v], 1)?;
+            let all = Tensor::cat(&[&q, &k, &v], 2)?;
             checkpoint(&all, move |all| {
-                let part = |start: usize, length: usize| all.narrow(1, start, length);
+                let part = |start: usize, length: usize| all.narrow(2, start, length);
                 of_rows.attention(&part(0, rows)?, &part(rows, keys)?, &part(rows + keys, keys)?)
             })?
         } else {
-            of_rows.attention(&q, k, v)?
+            of_rows.attention(&q, &k, &v)?
         });
     }
-    Tensor::cat(&parts, 1)
+    Tensor::cat(&parts, 2)?.transpose(1, 2)?.reshape((images, queries, width))
 }
 
 /// Some rows of the scores.
 #[derive(Clone, Copy)]
 struct QueryRows {
-    heads: usize,
     scale: f64,
     /// Place of the first query.
     first: usize,
@@ -113,14 +116,11 @@ struct QueryRows {
 }
 
 impl QueryRows {
+    /// Of heads side by side: `q [b, heads, rows, k]`, `k` and `v` `[b, heads, m, k]`; `[b, heads, rows, k]`.
     fn attention(self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-        let (images, rows, width) = q.dims3()?;
-        let keys = k.dim(1)?;
-        let split = |x: &Tensor, length: usize| {
-            x.reshape((images, length, self.heads, width / self.heads))?.transpose(1, 2)?.contiguous()
-        };
-        let (q, k, v) = (split(q, rows)?, split(k, keys)?, split(v, keys)?);
-        let scores = wide(&(q.matmul(&k.transpose(2, 3)?.contiguous()?)? * self.scale)?)?;
+        let (rows, keys) = (q.dim(2)?, k.dim(2)?);
+        let turned = k.transpose(2, 3)?.contiguous()?;
+        let scores = wide(&(q.contiguous()?.matmul(&turned)? * self.scale)?)?;
         let scores = if self.causal {
             let mask: Vec<f32> = (self.first..self.first + rows)
                 .flat_map(|i| (0..keys).map(move |j| if j > i { f32::NEG_INFINITY } else { 0. }))
@@ -130,8 +130,7 @@ impl QueryRows {
         } else {
             scores
         };
-        let mixed = softmax(&scores)?.to_dtype(v.dtype())?.matmul(&v)?;
-        mixed.transpose(1, 2)?.reshape((images, rows, width))
+        softmax(&scores)?.to_dtype(v.dtype())?.matmul(&v.contiguous()?)
     }
 }
 
@@ -180,7 +179,13 @@ mod tests {
             let (q, k, v) = (random(queries), random(keys), random(keys));
             let weights = Tensor::randn(0f64, 1., (2, queries, width), &Device::Cpu).unwrap();
             let ours = attention(&q, &k, &v, heads, 0.7, causal).unwrap();
-            let whole = QueryRows { heads, scale: 0.7, first: 0, causal }.attention(&q, &k, &v).unwrap();
+            let split = |x: &Tensor| {
+                let length = x.dim(1).unwrap();
+                x.reshape((2, length, heads, width / heads)).unwrap().transpose(1, 2).unwrap().contiguous().unwrap()
+            };
+            let rows = QueryRows { scale: 0.7, first: 0, causal };
+            let whole = rows.attention(&split(&q), &split(&k), &split(&v)).unwrap();
+            let whole = whole.transpose(1, 2).unwrap().reshape((2, queries, width)).unwrap();
             let gradients = |y: &Tensor| {
                 let store = backward(&(y * &weights).unwrap().sum_all().unwrap()).unwrap();
                 [&q, &k, &v].map(|var| store.get(var.as_tensor()).unwrap().flatten_all().unwrap().to_vec1().unwrap())

@@ -3,11 +3,16 @@
 //! In f32: a replayed path must end in its picture, and a policy whose own encoder learns must start where its reference is.
 
 use super::data_parallel;
-use super::tensor_cache::{CachedRow, Precision, Rows, TensorCache, Wanted, key};
+use super::tensor_cache::{CachedRow, Key, Precision, Rows, TensorCache, Wanted, key};
 use crate::Result;
 use crate::pipeline::{Conditioning, GraphMode, Pipeline};
 use crate::scene_graph_encoder::{GraphFeatures, GraphText, GraphTokens};
 use candle_core::{Device, Tensor};
+
+/// The key of what the networks of `reference` say of a `kind` of thing with this content.
+fn row_key(reference: &Pipeline, kind: &str, content: &str) -> Key {
+    key([reference.hash(), kind, content].map(str::as_bytes))
+}
 
 /// Conditioning of each graph by the reference's own encoders: hidden states `[n, s, d]`, pooled `[n, p]`.
 pub(super) fn graphs(
@@ -21,11 +26,7 @@ pub(super) fn graphs(
     let p = shape.text_embeds.dim(1)?;
     let wanted: Vec<Wanted> = graphs
         .iter()
-        .map(|graph| {
-            let content = format!("{graph:?}");
-            let parts = [reference.hash(), "scene graph", content.as_str()];
-            Wanted { key: key(parts.map(str::as_bytes)), length: s * d + p }
-        })
+        .map(|graph| Wanted { key: row_key(reference, "scene graph", &format!("{graph:?}")), length: s * d + p })
         .collect();
     let mut compute = |places: &[usize]| {
         let part: Vec<GraphText> = places.iter().map(|&place| graphs[place].clone()).collect();
@@ -60,19 +61,14 @@ pub(super) fn texts(
     let wanted: Vec<Wanted> = graphs
         .iter()
         .zip(&tokens)
-        .map(|(graph, tokens)| {
-            let content = format!("{graph:?}");
-            let parts = [reference.hash(), "texts", content.as_str()];
-            Wanted { key: key(parts.map(str::as_bytes)), length: GraphFeatures::num_values(tokens, d, p) }
+        .map(|(graph, tokens)| Wanted {
+            key: row_key(reference, "texts", &format!("{graph:?}")),
+            length: GraphFeatures::num_values(tokens, d, p),
         })
         .collect();
     let mut compute = |places: &[usize]| {
         data_parallel::map(reference.device(), places, |&place| {
-            let features = GraphFeatures::encode(std::slice::from_ref(&tokens[place]), |sequences| {
-                let features = reference.text_encoders().encode(sequences, reference.device())?;
-                Ok((features.hidden_states, features.pooled))
-            })?;
-            features.to_values()
+            reference.graph_features(std::slice::from_ref(&tokens[place]))?.to_values()
         })
     };
     let rows = cache.fetch(&wanted, Precision::Full, &mut compute, &mut |_, _| Ok(()))?;
@@ -94,10 +90,8 @@ pub fn latents(
     pixels: &mut Rows<u8>,
 ) -> Result<Vec<Vec<f32>>> {
     let length = reference.latent_channels() * reference.latent_size().pow(2);
-    let wanted: Vec<Wanted> = names
-        .iter()
-        .map(|name| Wanted { key: key([reference.hash(), "picture", name].map(str::as_bytes)), length })
-        .collect();
+    let wanted: Vec<Wanted> =
+        names.iter().map(|name| Wanted { key: row_key(reference, "picture", name), length }).collect();
     let mut compute = |places: &[usize]| {
         let encoded = reference.encode_images(&pixels(places)?)?;
         Ok(encoded.flatten_from(1)?.to_vec2::<f32>()?)
